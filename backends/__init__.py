@@ -1,0 +1,1 @@
+"""A kit for writing backends that work behind the balancer, and ready examples."""

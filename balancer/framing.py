@@ -1,0 +1,373 @@
+"""Bytes in, exact top-level slices out.
+
+An XMPP stream is one long XML document.  The framer lets expat say where each child of its root
+begins and ends, and hands out those bytes untouched with the few attributes that routing needs.
+It does no I/O, and a peer's bad input is not raised: it ends the framer with a `Violation`.
+
+Three things about expat shape this file:
+
+* *Where a stanza ends.*  In the end handler ``CurrentByteIndex`` points at the ``<`` of an end
+  tag, but past the ``/>`` of an empty element.  Which of the two it was is read from the start
+  tag, and only when the stanza had no child (otherwise it must have an end tag).
+* *A parser forgets nothing.*  It keeps every name it has ever seen (160 MiB after 500,000 made-up
+  names), so at intervals a new one gets the same header and the unfinished tail.  It costs
+  microseconds.
+* *Reparse deferral* (expat 2.6).  A token that was incomplete once may not be looked at again
+  until much more has arrived.  A stanza must be delivered when its last byte is there, so this
+  is switched off; where Python is too old for the switch, a new parser does it.
+
+Restricted XML (RFC 6120 §11.1): no comment, processing instruction, document type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from xml.parsers import expat
+
+from balancer.errors import StreamViolation
+from balancer.stanza import (
+    ACCEPT_NS,
+    CLIENT_NS,
+    KINDS,
+    NO_CLUES,
+    STREAM_NS,
+    Stanza,
+    start_tag_end,
+    with_prefixes,
+    without_xmlns,
+)
+
+#: Bytes after which a parser is replaced.  Names a stranger makes up cost at most this much.
+RENEW_AFTER: Final = 1 << 18
+
+#: Bytes that a stream header may have, XML declaration included.
+MAX_HEADER: Final = 1 << 14
+
+_STANZAS: Final = {f"{ns} {kind}": kind for ns in (ACCEPT_NS, CLIENT_NS) for kind in KINDS}
+_PREFIXED_TEXT: Final = "a stanza's own namespace may not have a prefix (RFC 6120 §4.8.5)"
+_NEEDS_RENEWAL: Final = expat.version_info >= (2, 6, 0) and not hasattr(
+    expat.ParserCreate(), "SetReparseDeferralEnabled"
+)
+
+_COMMANDS: Final = "http://jabber.org/protocol/commands"
+_IBB: Final = "http://jabber.org/protocol/ibb"
+#: Children of which routing wants one attribute: ``(clue, attribute)``.
+_ATTRIBUTE_CLUES: Final = {
+    f"{_COMMANDS} command": ("session", "sessionid"),
+    f"{_IBB} open": ("session", "sid"),
+    f"{_IBB} data": ("session", "sid"),
+    f"{_IBB} close": ("session", "sid"),
+}
+#: XEP-0355 and XEP-0356, every version their servers speak.
+_GRANTS: Final = {
+    f"urn:xmpp:{what}:{version} {what}": f"urn:xmpp:{what}:{version}"
+    for what in ("delegation", "privilege")
+    for version in (1, 2)
+}
+_DELEGATIONS: Final = frozenset(name for name in _GRANTS if name.endswith("delegation"))
+_THREADS: Final = frozenset({f"{ACCEPT_NS} thread", f"{CLIENT_NS} thread"})
+
+
+class Header(NamedTuple):
+    """The stream's opening tag: its expanded name and its attributes, unescaped."""
+
+    name: str
+    attributes: Mapping[str, str]
+    namespaces: Mapping[str, str]
+
+
+class Element(NamedTuple):
+    """A complete top-level element that is no stanza, e.g. ``handshake`` or a stream error."""
+
+    name: str
+    attributes: Mapping[str, str]
+    data: bytes
+
+
+class Closed(NamedTuple):
+    """The stream's closing tag."""
+
+
+class Violation(NamedTuple):
+    """The peer broke a rule; nothing more is read.  Conditions are RFC 6120 §4.9.3's."""
+
+    condition: str
+    text: str
+
+
+Event = Header | Stanza | Element | Closed | Violation
+
+
+class Framer:
+    """Cuts one direction of one stream into stanzas.
+
+    Args:
+        max_size: bytes one stanza may have; more is a ``policy-violation``.
+        max_depth: levels of elements one stanza may have, or ``None`` for any number.
+    """
+
+    def __init__(self, max_size: int, max_depth: int | None = None) -> None:
+        self._max_size = max_size
+        self._max_depth = max_depth if max_depth is not None else 1 << 62
+        self._events: list[Event] = []
+        self._header: bytes | None = None
+        self._prefixes: dict[str, str] = {}
+        self._declared: dict[str, str] = {}
+        self._ended = False
+        self._parts: list[bytes] = []  # what has not been handed out yet
+        self._length = 0  # bytes in _parts
+        self._base: int  # the parser's index of the first of them
+        self._done: int  # the index before which everything has been handed out
+        self._reset()
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "open" if self._header is not None else "header"
+        return f"<Framer {state} depth={self._depth} pending={self._length}>"
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the next bytes of the stream, however they were split.
+
+        Returns:
+            What is complete with them, in order.  After a `Violation` or `Closed` nothing follows.
+        """
+        if self._ended:
+            return []
+        self._events = []
+        self._take(data)
+        try:
+            self._parser.Parse(data, False)
+            if not self._ended:
+                self._check_size()
+                if self._header is not None and (
+                    _NEEDS_RENEWAL or self._since_renewal > RENEW_AFTER
+                ):
+                    self._renew()
+        except expat.ExpatError as error:
+            self._end(Violation("not-well-formed", expat.ErrorString(error.code)))
+        except StreamViolation as error:
+            self._end(Violation(error.condition, error.text))
+        return self._events
+
+    # The buffer: bytes from ``_base``, an absolute index of the parser, to ``_base + _length``.
+
+    def _take(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._length += len(data)
+        self._since_renewal += len(data)
+
+    def _buffer(self) -> bytes:
+        if len(self._parts) != 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0]
+
+    def _drop_until(self, index: int) -> None:
+        """Forget everything before an absolute index."""
+        if self._parts:
+            rest = self._buffer()[index - self._base :]
+            self._length = len(rest)
+            self._parts = [rest] if rest else []
+        self._base = index
+
+    def _check_size(self) -> None:
+        if self._header is None:
+            if self._length > MAX_HEADER:
+                raise StreamViolation("policy-violation", "the stream header is too long")
+            return
+        if self._done > self._base:
+            self._drop_until(self._done)
+        if self._depth == 1 and self._length:
+            # Between stanzas only white space may stand (keep-alives); it is not kept.
+            tail = self._buffer().lstrip(b" \t\r\n")
+            self._drop_until(self._base + self._length - len(tail))
+            self._done = self._base
+            if tail and not tail.startswith(b"<"):
+                raise StreamViolation("bad-format", "text between stanzas")
+        if self._length > self._max_size:
+            raise self._too_large()
+
+    def _too_large(self) -> StreamViolation:
+        return StreamViolation(
+            "policy-violation", f"a stanza may have no more than {self._max_size} bytes"
+        )
+
+    # The parser.
+
+    def _reset(self) -> None:
+        parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
+        parser.ordered_attributes = True
+        parser.buffer_text = True
+        if hasattr(parser, "SetReparseDeferralEnabled"):  # pragma: no cover - by version
+            parser.SetReparseDeferralEnabled(False)
+        parser.StartElementHandler = self._start_root
+        parser.EndElementHandler = self._end_element
+        parser.StartNamespaceDeclHandler = self._namespace
+        parser.CommentHandler = self._restricted_comment
+        parser.ProcessingInstructionHandler = self._restricted_instruction
+        parser.StartDoctypeDeclHandler = self._restricted_doctype
+        self._parser = parser
+        self._depth = 0
+        self._base = 0
+        self._done = 0
+        self._since_renewal = 0
+
+    def _renew(self) -> None:
+        """Go on with a new parser, which knows the header and the unfinished tail only."""
+        header, tail = self._header, self._buffer()
+        assert header is not None
+        self._reset()
+        self._parser.StartElementHandler = None
+        self._parser.StartNamespaceDeclHandler = None
+        self._parser.Parse(header, False)
+        self._depth = 1
+        self._base = self._done = len(header)
+        self._parser.StartElementHandler = self._start_top
+        if tail:
+            self._parser.Parse(tail, False)
+
+    def _end(self, last: Event) -> None:
+        if self._ended:  # what follows </stream:stream> is nobody's
+            return
+        self._events.append(last)
+        self._ended = True
+        self._parts = []
+        self._length = 0
+
+    # Handlers, by depth: the root, a top-level element, a child of one, anything deeper.
+
+    def _namespace(self, prefix: str | None, name: str | None) -> None:
+        self._declared[prefix or ""] = name or ""
+
+    def _start_root(self, name: str, attributes: list[str]) -> None:
+        parser = self._parser
+        start = parser.CurrentByteIndex
+        buffer = self._buffer()
+        end = start_tag_end(buffer, start)
+        if buffer[end - 2 : end] == b"/>":
+            raise StreamViolation("bad-format", "the stream ends in its header")
+        self._header = buffer[:end]
+        self._prefixes = {
+            prefix: namespace
+            for prefix, namespace in self._declared.items()
+            if prefix and (prefix, namespace) != ("stream", STREAM_NS)
+        }
+        self._events.append(Header(name, _pairs(attributes), self._declared))
+        self._done = end
+        self._depth = 1
+        parser.StartNamespaceDeclHandler = None
+        parser.StartElementHandler = self._start_top
+
+    def _start_top(self, name: str, attributes: list[str]) -> None:
+        self._depth = 2
+        self._start = self._parser.CurrentByteIndex
+        self._name = name
+        self._attributes = attributes
+        self._childless = True
+        self._clues: dict[str, str] | None = None
+        self._parser.StartElementHandler = self._start_child
+
+    def _start_child(self, name: str, attributes: list[str]) -> None:
+        self._childless = False
+        self._depth += 1
+        if self._depth != 3:
+            if self._depth > self._max_depth:
+                raise StreamViolation("policy-violation", "a stanza is nested too deeply")
+            return
+        if name in _ATTRIBUTE_CLUES:
+            clue, attribute = _ATTRIBUTE_CLUES[name]
+            value = _pairs(attributes).get(attribute)
+            if value is not None:
+                self._clue(clue, value)
+        elif name in _GRANTS:
+            self._clue("grant", _GRANTS[name])
+            if name in _DELEGATIONS:
+                self._parser.StartElementHandler = self._start_delegated
+        elif name in _THREADS:
+            self._parser.CharacterDataHandler = self._thread
+
+    def _start_delegated(self, name: str, attributes: list[str]) -> None:
+        # XEP-0355 §4.3: <iq><delegation><forwarded><iq from='the user'>
+        self._depth += 1
+        if self._depth > self._max_depth:
+            raise StreamViolation("policy-violation", "a stanza is nested too deeply")
+        if self._depth == 5 and name == f"{CLIENT_NS} iq":
+            sender = _pairs(attributes).get("from")
+            if sender is not None:
+                self._clue("delegated", sender)
+
+    def _thread(self, text: str) -> None:
+        self._clue("thread", ((self._clues or {}).get("thread") or "") + text)
+
+    def _clue(self, name: str, value: str) -> None:
+        if self._clues is None:
+            self._clues = {}
+        self._clues[name] = value
+
+    def _end_element(self, name: str) -> None:
+        self._depth -= 1
+        if self._depth == 2:
+            self._parser.CharacterDataHandler = None
+            self._parser.StartElementHandler = self._start_child
+        elif self._depth == 1:
+            self._end_top()
+        elif self._depth == 0:
+            self._end(Closed())
+
+    def _end_top(self) -> None:
+        parser = self._parser
+        buffer = self._buffer()
+        start = self._start - self._base
+        if self._childless:
+            end = start_tag_end(buffer, start)
+            if buffer[end - 2] != 0x2F:  # not "/>": it has an end tag
+                end = buffer.index(b">", parser.CurrentByteIndex - self._base) + 1
+        else:
+            end = buffer.index(b">", parser.CurrentByteIndex - self._base) + 1
+        if end - start > self._max_size:
+            raise self._too_large()
+        self._done = self._base + end
+        parser.StartElementHandler = self._start_top
+        self._events.append(self._top(buffer[start:end]))
+
+    def _top(self, data: bytes) -> Event:
+        name = self._name
+        kind = _STANZAS.get(name)
+        if kind is None:
+            return Element(name, _pairs(self._attributes), data)
+        if not data.startswith(kind.encode(), 1):
+            raise StreamViolation("bad-namespace-prefix", _PREFIXED_TEXT)
+        if name.startswith(CLIENT_NS):
+            data = without_xmlns(data)
+        if self._prefixes:
+            data = with_prefixes(data, self._prefixes)
+        to = sender = identity = type_ = None
+        attributes = iter(self._attributes)
+        for key, value in zip(attributes, attributes, strict=True):
+            if key == "to":
+                to = value
+            elif key == "from":
+                sender = value
+            elif key == "id":
+                identity = value
+            elif key == "type":
+                type_ = value
+        return Stanza(kind, to, sender, identity, type_, data, self._clues or NO_CLUES)
+
+    # Restricted XML.
+
+    def _restricted_comment(self, _text: str) -> None:
+        raise StreamViolation("restricted-xml", "comments are not allowed on an XMPP stream")
+
+    def _restricted_instruction(self, _target: str, _text: str) -> None:
+        raise StreamViolation(
+            "restricted-xml", "processing instructions are not allowed on an XMPP stream"
+        )
+
+    def _restricted_doctype(self, *_: object) -> None:
+        raise StreamViolation(
+            "restricted-xml", "document type declarations are not allowed on an XMPP stream"
+        )
+
+
+def _pairs(ordered: list[str]) -> dict[str, str]:
+    return dict(zip(ordered[::2], ordered[1::2], strict=True))

@@ -1,0 +1,115 @@
+"""The balancer as a whole: start, run, stop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from balancer.component import Component
+from balancer.config import Config
+from balancer.link import Link
+from balancer.listener import Listener
+from balancer.stream import Introduced
+
+log = structlog.get_logger("service")
+
+#: Seconds between two looks at what has waited too long.  Time-outs are that exact.
+TICK: float = 0.25
+
+
+class Service:
+    """All components of a configuration, and the port they share.
+
+    Args:
+        config: what to serve.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.components = {
+            each.jid: Component(each, config.server_for(each)) for each in config.component
+        }
+        secrets = {jid: component.credentials() for jid, component in self.components.items()}
+        self.listener = Listener(config.listen, secrets, self)
+        self._ticking: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Service {self.listener!r} {list(self.components.values())!r}>"
+
+    async def start(self) -> None:
+        """Listen for backends and begin to connect to the server.
+
+        Raises:
+            ListenError: the address for backends cannot be used.
+        """
+        await self.listener.start()
+        for component in self.components.values():
+            component.start()
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def wait(self) -> None:
+        """Return only by raising what went wrong inside the balancer: a defect."""
+        assert self._ticking is not None
+        await self._ticking
+
+    async def stop(self) -> None:
+        """Give what is in flight ``shutdown_timeout`` seconds, answer the rest, close."""
+        self.listener.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.config.shutdown_timeout):
+                for component in self.components.values():
+                    await component.settle()
+        for component in self.components.values():
+            await component.stop()
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.wait({self._ticking})
+        log.info("stopped")
+
+    async def reload(self, config: Config) -> None:
+        """Go on under another configuration.
+
+        Components come and go, and take their new secrets, weights, rules and servers.  The
+        listening address stays until a restart.
+        """
+        if config.listen != self.config.listen:
+            log.warning("[listen] is not changed by a reload: restart for that")
+            config = config.model_copy(update={"listen": self.config.listen})
+        wanted = {each.jid: each for each in config.component}
+        for jid, component in list(self.components.items()):
+            same_link = (
+                jid in wanted
+                and wanted[jid].secret == component.config.secret
+                and config.server_for(wanted[jid]) == self.config.server_for(component.config)
+            )
+            if jid not in wanted:
+                del self.components[jid]
+                await component.stop()
+            else:
+                component.reconfigure(wanted[jid])
+                if not same_link:
+                    await component.connect_anew(config.server_for(wanted[jid]))
+        for jid, each in wanted.items():
+            if jid not in self.components:
+                self.components[jid] = Component(each, config.server_for(each))
+                self.components[jid].start()
+        self.config = config
+        self.listener.components = {
+            jid: component.credentials() for jid, component in self.components.items()
+        }
+        log.info("configuration reloaded", components=list(self.components))
+
+    def introduced(self, link: Link, who: Introduced) -> None:
+        component = self.components.get(who.jid)
+        if component is None:  # a reload took it away while the handshake was under way
+            link.fail("host-gone", f"{who.jid} is no longer served here")
+        else:
+            component.introduced(link, who)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            for component in self.components.values():
+                component.tick()
