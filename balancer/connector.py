@@ -118,7 +118,8 @@ class Connector:
         except (OSError, TimeoutError) as error:
             self._end(LinkState.DOWN, _reason(error))
             return
-        self.link = link
+        if not link.closed.done():  # it may have ended before we got here
+            self.link = link
         handshake = loop.call_later(self._server.connect_timeout, self._no_handshake, link)
         try:
             await self._keep_alive(link)

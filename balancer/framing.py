@@ -46,6 +46,7 @@ MAX_HEADER: Final = 1 << 14
 
 _STANZAS: Final = {f"{ns} {kind}": kind for ns in (ACCEPT_NS, CLIENT_NS) for kind in KINDS}
 _PREFIXED_TEXT: Final = "a stanza's own namespace may not have a prefix (RFC 6120 §4.8.5)"
+_TEXT_BETWEEN: Final = "text between stanzas"
 _NEEDS_RENEWAL: Final = expat.version_info >= (2, 6, 0) and not hasattr(
     expat.ParserCreate(), "SetReparseDeferralEnabled"
 )
@@ -109,7 +110,8 @@ class Framer:
 
     def __init__(self, max_size: int, max_depth: int | None = None) -> None:
         self._max_size = max_size
-        self._max_depth = max_depth if max_depth is not None else 1 << 62
+        # one more: the stream's root counts too
+        self._max_depth = max_depth + 1 if max_depth is not None else 1 << 62
         self._events: list[Event] = []
         self._header: bytes | None = None
         self._prefixes: dict[str, str] = {}
@@ -172,19 +174,30 @@ class Framer:
     def _check_size(self) -> None:
         if self._header is None:
             if self._length > MAX_HEADER:
-                raise StreamViolation("policy-violation", "the stream header is too long")
+                raise self._header_too_long()
             return
-        if self._done > self._base:
-            self._drop_until(self._done)
+        done = self._done if self._depth == 1 else self._start
+        if done > self._base:
+            self._drop_until(done)
         if self._depth == 1 and self._length:
             # Between stanzas only white space may stand (keep-alives); it is not kept.
             tail = self._buffer().lstrip(b" \t\r\n")
             self._drop_until(self._base + self._length - len(tail))
             self._done = self._base
             if tail and not tail.startswith(b"<"):
-                raise StreamViolation("bad-format", "text between stanzas")
+                raise StreamViolation("bad-format", _TEXT_BETWEEN)
         if self._length > self._max_size:
             raise self._too_large()
+
+    def _header_too_long(self) -> StreamViolation:
+        return StreamViolation("policy-violation", "the stream header is too long")
+
+    def _check_gap(self, index: int) -> None:
+        """What stands between the last stanza and an absolute index must be white space."""
+        if index > self._done and self._buffer()[self._done - self._base : index - self._base].strip(
+            b" \t\r\n"
+        ):
+            raise StreamViolation("bad-format", _TEXT_BETWEEN)
 
     def _too_large(self) -> StreamViolation:
         return StreamViolation(
@@ -245,6 +258,8 @@ class Framer:
         end = start_tag_end(buffer, start)
         if buffer[end - 2 : end] == b"/>":
             raise StreamViolation("bad-format", "the stream ends in its header")
+        if end > MAX_HEADER:
+            raise self._header_too_long()
         self._header = buffer[:end]
         self._prefixes = {
             prefix: namespace
@@ -260,6 +275,8 @@ class Framer:
     def _start_top(self, name: str, attributes: list[str]) -> None:
         self._depth = 2
         self._start = self._parser.CurrentByteIndex
+        if self._start != self._done:
+            self._check_gap(self._start)
         self._name = name
         self._attributes = attributes
         self._childless = True
@@ -269,9 +286,9 @@ class Framer:
     def _start_child(self, name: str, attributes: list[str]) -> None:
         self._childless = False
         self._depth += 1
+        if self._depth > self._max_depth:
+            raise StreamViolation("policy-violation", "a stanza is nested too deeply")
         if self._depth != 3:
-            if self._depth > self._max_depth:
-                raise StreamViolation("policy-violation", "a stanza is nested too deeply")
             return
         if name in _ATTRIBUTE_CLUES:
             clue, attribute = _ATTRIBUTE_CLUES[name]
@@ -311,6 +328,7 @@ class Framer:
         elif self._depth == 1:
             self._end_top()
         elif self._depth == 0:
+            self._check_gap(self._parser.CurrentByteIndex)
             self._end(Closed())
 
     def _end_top(self) -> None:
@@ -334,7 +352,7 @@ class Framer:
         kind = _STANZAS.get(name)
         if kind is None:
             return Element(name, _pairs(self._attributes), data)
-        if not data.startswith(kind.encode(), 1):
+        if not data.startswith(kind.encode(), 1) or data[len(kind) + 1] not in b" \t\r\n/>":
             raise StreamViolation("bad-namespace-prefix", _PREFIXED_TEXT)
         if name.startswith(CLIENT_NS):
             data = without_xmlns(data)

@@ -18,6 +18,9 @@ from balancer.stream import Event, Failed, Stream
 HIGH_WATER: Final = 1 << 20
 LOW_WATER: Final = 1 << 18
 
+#: Seconds for the last bytes to leave when a link is closed; a peer may have stopped reading.
+CLOSING: Final = 5.0
+
 
 class Owner(Protocol):
     """Who hears what happens on a link."""
@@ -32,7 +35,7 @@ class Owner(Protocol):
         """The peer has caught up."""
 
     def lost(self, link: Link) -> None:
-        """The connection is closed.  Nothing else follows."""
+        """The link is at its end: nothing more comes, nothing more is sent.  Said once."""
 
 
 class Link(asyncio.Protocol):
@@ -50,6 +53,8 @@ class Link(asyncio.Protocol):
         self.failure: Failed | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
+        self._closing: asyncio.TimerHandle | None = None
+        self._lost = False
         self._pending: list[bytes] = []
 
     def __repr__(self) -> str:
@@ -77,6 +82,10 @@ class Link(asyncio.Protocol):
         if self.stream.is_closed():
             self._close()
 
+    def eof_received(self) -> None:
+        # Half-open streams are of no use: what is routed here from now on would be lost.
+        self._close()
+
     def pause_writing(self) -> None:
         self.owner.full(self)
 
@@ -84,8 +93,10 @@ class Link(asyncio.Protocol):
         self.owner.room(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lose()
         self._transport = None
-        self.owner.lost(self)
+        if self._closing is not None:
+            self._closing.cancel()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -137,8 +148,17 @@ class Link(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _close(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        """Let what is written reach the peer, for a while; for the owner it ends now."""
+        if self._transport is not None and self._closing is None:
             self._transport.close()
+            loop = asyncio.get_running_loop()
+            self._closing = loop.call_later(CLOSING, self._transport.abort)
+        self._lose()
+
+    def _lose(self) -> None:
+        if not self._lost:
+            self._lost = True
+            self.owner.lost(self)
 
 
 def _address(peername: object) -> str:

@@ -206,7 +206,11 @@ class Router:
         """Forward to the owner, behind what already waits for it; hold while it has no room."""
         queue = self._nobody if owner is None else self._waiting[owner]
         if owner is not None and not queue and owner.available():
-            if stanza.kind == "iq" and stanza.is_request:
+            if stanza.is_request:
+                # While this one was held, another may have got a request under the same id.
+                holder = self.inflight.holder(stanza.sender, stanza.to, stanza.id)
+                if holder is not None and holder is not owner:
+                    return self._give(holder, stanza, now)
                 self.inflight.open(owner, stanza, now)
             self.counts["forwarded"] += 1
             return [Forward(owner, stanza.data)]
@@ -274,9 +278,7 @@ class Router:
         decisions: list[Decision] = [
             each for grant in self.grants.values() for each in self._give(backend, grant, now)
         ]
-        for stanza in self._nobody.pop_all():
-            decisions += self._give(self._owner(stanza, now), stanza, now)
-        return decisions
+        return decisions + self._serve_nobodys(now)
 
     def leave(self, backend: Backend, now: float) -> list[Decision]:
         """A backend has gone: its requests are answered, and what waited for it moves."""
@@ -303,10 +305,19 @@ class Router:
     def room(self, backend: Backend, now: float) -> list[Decision]:
         """A backend takes stanzas again: what waited for it comes first."""
         backend.full = False
-        return [
+        decisions = [
             each
             for stanza in self._waiting[backend].pop_all()
             for each in self._give(backend, stanza, now)
+        ]
+        return decisions + self._serve_nobodys(now)
+
+    def _serve_nobodys(self, now: float) -> list[Decision]:
+        """Somebody has room: serve those for whom there was nobody."""
+        return [
+            each
+            for stanza in self._nobody.pop_all()
+            for each in self._give(self._owner(stanza, now), stanza, now)
         ]
 
     def server_up(self, now: float) -> list[Decision]:

@@ -78,13 +78,14 @@ def quote_attribute(value: str) -> str:
 
 
 # One attribute of a start tag; the tag has been through a parser, so this can be this simple.
-_ATTRIBUTE = rb"""\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*')"""
+# Only a name without ">" keeps it from running on into text that looks like an attribute.
+_ATTRIBUTE = rb"""\s+[^\s=/>]+\s*=\s*(?:"[^"]*"|'[^']*')"""
 _NAME = re.compile(rb"<[^\s/>]+")
 _START_TAG = re.compile(rb"<[^\s/>]+(?:" + _ATTRIBUTE + rb")*\s*/?>")
 
 
 def _attribute(name: bytes) -> re.Pattern[bytes]:
-    other = rb"""\s+(?!""" + name + rb"""[\s=])[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*')"""
+    other = rb"""\s+(?!""" + name + rb"""[\s=])[^\s=/>]+\s*=\s*(?:"[^"]*"|'[^']*')"""
     wanted = rb"""(\s+""" + name + rb"""\s*=\s*("[^"]*"|'[^']*'))"""
     return re.compile(rb"<[^\s/>]+(?:" + other + rb")*" + wanted)
 
@@ -128,7 +129,7 @@ def with_prefixes(data: bytes, prefixes: Mapping[str, str]) -> bytes:
     declarations = [
         f" xmlns:{prefix}='{quote_attribute(name)}'".encode()
         for prefix, name in prefixes.items()
-        if re.search(rb"\sxmlns:" + re.escape(prefix.encode()) + rb"\s*=", tag) is None
+        if _attribute(b"xmlns:" + re.escape(prefix.encode())).match(tag) is None
     ]
     match = _NAME.match(data)
     assert match is not None

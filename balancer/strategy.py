@@ -105,12 +105,19 @@ class RoundRobin:
         heapq.heapify(self._turns)
 
     def pick(self, key: str, *, spill: bool) -> Backend | None:
-        for _ in range(len(self._turns)):
-            time, order, backend = self._turns[0]
-            heapq.heapreplace(self._turns, (time + 1 / backend.weight, order, backend))
+        passed: list[tuple[float, int, Backend]] = []
+        picked: Backend | None = None
+        while self._turns and picked is None:
+            time, order, backend = heapq.heappop(self._turns)
             if backend.available():
-                return backend
-        return None
+                picked = backend
+                # Who is full loses its turns; it has no claim to them when it has room again.
+                passed = [(time + 1 / each.weight, at, each) for _, at, each in passed]
+                time += 1 / backend.weight
+            passed.append((time, order, backend))
+        for turn in passed:
+            heapq.heappush(self._turns, turn)
+        return picked
 
 
 class _Drawn:

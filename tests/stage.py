@@ -72,14 +72,15 @@ class Backend(ComponentXMPP):
 
 
 @asynccontextmanager
-async def backends(service: Service, count: int, *, named: bool = True) -> AsyncIterator[list[Backend]]:
+async def backends(
+    service: Service, count: int, *, named: bool = True
+) -> AsyncIterator[list[Backend]]:
     """So many backends, all in the pool."""
     port = service.listener.port
     pool = service.components[JID].router.pool
     before = len(pool)
     crew = [
-        Backend(port, f"{JID}/worker-{number}" if named else JID)
-        for number in range(1, count + 1)
+        Backend(port, f"{JID}/worker-{number}" if named else JID) for number in range(1, count + 1)
     ]
     try:
         for each in crew:

@@ -1,0 +1,1 @@
+"""Plays on real servers: what a person would see happen."""
