@@ -19,7 +19,7 @@ from typing import Annotated, Final
 import structlog
 import typer
 
-from balancer.config import Config, ConfigError
+from balancer.config import Config, ConfigError, LogConfig, without_effect
 from balancer.configfile import CONFIG_VARIABLE, load, redacted
 
 WRONG_CONFIGURATION: Final = 2
@@ -98,23 +98,31 @@ def demo(
     import uvloop
 
     from balancer import demo as demonstration
+    from balancer.logs import configure
 
+    configure(LogConfig(level="warning"))
     options = demonstration.Options(
         server=server, jid=jid, secret=secret, backends=backends, stay=stay
     )
     try:
         raise typer.Exit(uvloop.run(demonstration.demo(options)))
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(WRONG_CONFIGURATION) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
 def _load(file: Path, settings: Sequence[str]) -> Config:
     try:
-        return load(file, environ=os.environ, overrides=_overrides(settings))
+        config = load(file, environ=os.environ, overrides=_overrides(settings))
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(problem, err=True)
         raise typer.Exit(WRONG_CONFIGURATION) from None
+    for key in without_effect(config):
+        typer.echo(f"{file}: {key}: has no effect in this version", err=True)
+    return config
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, str]:

@@ -213,6 +213,18 @@ class Config(_Model):
         return self.server.model_copy(update=own)
 
 
+def without_effect(config: Config) -> list[str]:
+    """The keys that are set but that this version reads and does not use yet, for a warning."""
+    unused = [f"[{table}]" for table in ("admin", "health") if table in config.model_fields_set]
+    for number, component in enumerate(config.component):
+        unused += [
+            f"component[{number}].{key}"
+            for key in ("max_unacked", "redeliver")
+            if key in component.model_fields_set
+        ]
+    return unused
+
+
 def _problem(reason: str) -> PydanticCustomError:
     # As a template the text is a value, so braces in it are left alone.
     return PydanticCustomError("config", "{reason}", {"reason": reason})

@@ -194,9 +194,9 @@ class Framer:
 
     def _check_gap(self, index: int) -> None:
         """What stands between the last stanza and an absolute index must be white space."""
-        if index > self._done and self._buffer()[self._done - self._base : index - self._base].strip(
-            b" \t\r\n"
-        ):
+        if index > self._done and self._buffer()[
+            self._done - self._base : index - self._base
+        ].strip(b" \t\r\n"):
             raise StreamViolation("bad-format", _TEXT_BETWEEN)
 
     def _too_large(self) -> StreamViolation:

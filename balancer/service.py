@@ -56,6 +56,7 @@ class Service:
 
     async def stop(self) -> None:
         """Give what is in flight ``shutdown_timeout`` seconds, answer the rest, close."""
+        log.info("stopping", timeout=self.config.shutdown_timeout)
         self.listener.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.shutdown_timeout):

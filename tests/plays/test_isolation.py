@@ -15,7 +15,7 @@ from tests.stage import JID, backends, balancing, until
 pytestmark = pytest.mark.asyncio
 
 FINE = f"<message from='x@{JID}' to='alice@localhost'>"
-OFFENCES = {
+OFFENCES: dict[str, tuple[str | bytes, str]] = {
     "a foreign from": (
         "<message from='x@elsewhere.localhost' to='alice@localhost'><body/></message>",
         "invalid-from",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from balancer.connector import LinkState
@@ -28,7 +30,12 @@ async def test_a_restart_of_the_server_is_only_a_pause_for_backends(server: Xmpp
                 "<ping xmlns='urn:xmpp:ping'/></iq>"
             )
         answered: list[str] = []
-        crew[0].add_filter("in", lambda stanza: answered.append(stanza["id"]) or stanza)
+
+        def note(stanza: Any) -> Any:
+            answered.append(stanza["id"])
+            return stanza
+
+        crew[0].add_filter("in", note)
         await until(lambda: service.components[JID].router.held == 50)
         await server.start()
         await until(lambda: connector.state is LinkState.UP)

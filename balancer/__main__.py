@@ -1,0 +1,5 @@
+"""``python -m balancer``: the same as ``xmpp-balancer``."""
+
+from balancer.cli import main
+
+main()

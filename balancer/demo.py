@@ -1,0 +1,475 @@
+"""The balancer at work, to look at: a server, backends, a few thousand stanzas and the account.
+
+The balancer and, unless a real one is named, the server run in this process; the backends are
+processes of their own, ordinary slixmpp programs.  Each request carries a number, so that every
+answer can be told: it must come, and come once.
+
+    embedded server    the requests come from a component of their own, ``client.demo``
+    real server        it would deliver for no second component, so the requests leave on the
+                       component's own stream: the server loops them back to it, and the
+                       answers are recognised before they are routed as news
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import secrets
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from balancer.component import Component
+from balancer.configfile import load
+from balancer.connector import LinkState
+from balancer.errors import BalancerError
+from balancer.framing import Framer
+from balancer.link import Link
+from balancer.loopback import MAX_STANZA, Loopback
+from balancer.router import Decision, Forward
+from balancer.service import Service
+from balancer.stanza import Stanza
+from balancer.stream import Established, Event, Initiator
+
+#: Requests that are unanswered at a time: enough to keep every backend busy.
+WINDOW: Final = 100
+
+#: Who sends.  The balancer hashes by sender, so this is how many conversations are spread.
+SENDERS: Final = 200
+
+#: Seconds for all backends to start and join, and for the handshake of the requests' stream.
+START_SECONDS: Final = 20.0
+
+#: Seconds without any answer after which the rest counts as lost.
+QUIET_SECONDS = 5.0
+
+#: Seconds to look for second answers when all have come.
+LINGER: Final = 0.2
+
+#: Seconds a backend has to leave before it is killed.
+STOP_SECONDS: Final = 3.0
+
+_CLIENT: Final = "client.demo"
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be chosen.
+
+    Args:
+        server: ``HOST:PORT`` of a real server's component port; without it one is embedded.
+        jid: the component's JID.
+        secret: its secret, which the server must know.
+        backends: processes behind the balancer.
+        messages: chat messages to send; each must be echoed.
+        iqs: pings (XEP-0199) to send; each must be answered.
+        stay: keep running after the table, for backends of one's own.
+    """
+
+    server: str | None = None
+    jid: str = "svc.demo"
+    secret: str = "demo"
+    backends: int = 4
+    messages: int = 3000
+    iqs: int = 3000
+    stay: bool = False
+
+
+class DemoError(BalancerError):
+    """The demo cannot be shown; the reason is for a person."""
+
+
+async def demo(options: Options) -> int:
+    """Show it.
+
+    Returns:
+        0 if each request was answered exactly once, else 1.
+
+    Raises:
+        ConfigError: the JID, the secret or the server's address is no such thing.
+    """
+    loop = asyncio.get_running_loop()
+    show = _Show(options)
+    work = asyncio.create_task(show.run())
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if not interrupted:  # a second one would cut the cleaning up short
+            interrupted = True
+            work.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not interrupted:
+            raise
+    except DemoError as error:
+        show.console.print(f"The demo failed: {error}", style="red", markup=False)
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    return show.code
+
+
+class _Show:
+    """One run of the demo; ``code`` is what the process should return if it ends now."""
+
+    def __init__(self, options: Options) -> None:
+        self.code = 1
+        self.console = Console(highlight=False)
+        self._options = options
+        self._processes: list[asyncio.subprocess.Process] = []
+
+    async def run(self) -> None:
+        options = self._options
+        async with AsyncExitStack() as stack:
+            host, port = "127.0.0.1", 0
+            if options.server is None:
+                server = Loopback({options.jid: options.secret, _CLIENT: options.secret})
+                stack.push_async_callback(server.stop)
+                await server.start()
+                port = server.port
+            else:
+                host, port = _address(options.server)
+            # A real server's secret is not for the backends, nor for the terminal.
+            secret = options.secret if options.server is None else secrets.token_urlsafe(12)
+            service = _service(options, host, port, secret)
+            component = service.components[options.jid]
+            account = _Account(options)
+            _observe(component, account)
+            stack.push_async_callback(service.stop)
+            await service.start()
+            stack.push_async_callback(self._stop_backends)
+            await self._start_backends(service.listener.port, secret)
+            await self._joined(component)
+            send = _through(component)
+            if options.server is None:
+                sender = _Sender(account)
+                stack.callback(sender.close)
+                await sender.connect(host, port, options.secret)
+                send = sender.send
+            else:
+                account.intercepts = True
+            await self._exchange(account, send)
+            self.code = 0 if account.is_complete() else 1
+            self._print(account)
+            if options.stay:
+                self.console.print(
+                    f"Backends can connect to 127.0.0.1:{service.listener.port} "
+                    f"as {options.jid}, secret {secret}.  Ctrl-C ends.",
+                    markup=False,
+                )
+                await service.wait()
+
+    # Backends.
+
+    async def _start_backends(self, port: int, secret: str) -> None:
+        for number in range(1, self._options.backends + 1):
+            jid = f"{self._options.jid}/worker-{number}"
+            starting = asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "backends.echo", "--jid", jid, "--port", str(port)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                env=os.environ | {"ECHO_SECRET": secret},  # arguments are for everyone to see
+                start_new_session=True,  # Ctrl-C is for us: we stop them in good order
+            )
+            self._processes.append(await starting)
+
+    async def _stop_backends(self) -> None:
+        living = [process for process in self._processes if process.returncode is None]
+        for process in living:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*(process.wait() for process in living))
+        for process in living:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _joined(self, component: Component) -> None:
+        wanted = self._options.backends
+        deadline = time.monotonic() + START_SECONDS
+        while len(component.router.pool) < wanted or not component.router.connected:
+            if component.connector.state in (LinkState.REFUSED, LinkState.STANDBY):
+                raise DemoError(f"the server refuses us: {component.connector.reason}")
+            ended = [each for each in self._processes if each.returncode is not None]
+            if ended:
+                raise DemoError(f"a backend ended with {ended[0].returncode}")
+            if time.monotonic() > deadline:
+                why = f" ({component.connector.reason})" if component.connector.reason else ""
+                there = len(component.router.pool)
+                raise DemoError(f"{there} of {wanted} backends joined in time{why}")
+            await asyncio.sleep(0.02)
+
+    # The exchange and its account.
+
+    async def _exchange(self, account: _Account, send: Callable[[bytes], None]) -> None:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        ) as progress:
+            bar = progress.add_task("answered", total=account.total)
+            account.begin(send)
+            while account.missing() and account.silence() < QUIET_SECONDS:
+                account.news.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await account.news.wait()
+                progress.update(bar, completed=account.total - account.missing())
+        await asyncio.sleep(LINGER)
+
+    def _print(self, account: _Account) -> None:
+        table = Table("backend", title=f"{self._options.jid}, {len(self._processes)} backends")
+        for heading in ("stanzas", "share", "iq answered", "median ms", "p99 ms"):
+            table.add_column(heading, justify="right")
+        names = [f"worker-{n}" for n in range(1, self._options.backends + 1)]
+        for name in names + sorted(set(account.owner.values()) - set(names)):
+            numbers = [number for number, owner in account.owner.items() if owner == name]
+            answered = [n for n in numbers if account.answers[n]]
+            iqs = sum(not account.is_message(n) for n in answered)
+            trips = sorted(account.trips[n] * 1000 for n in answered)
+            table.add_row(
+                name,
+                f"{len(numbers):,}",
+                f"{len(numbers) / max(1, len(account.owner)):.1%}",
+                f"{iqs:,}",
+                f"{_quantile(trips, 0.5):.1f}",
+                f"{_quantile(trips, 0.99):.1f}",
+            )
+        self.console.print(table)
+        self.console.print(account.summary(), style="green" if self.code == 0 else "red")
+
+
+class _Account:
+    """Every request: when it left, who got it, how often it was answered.
+
+    Requests are numbers: messages below ``options.messages``, pings from there on.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.total = options.messages + options.iqs
+        self.owner: dict[int, str] = {}
+        self.answers: Counter[int] = Counter()
+        self.errors: set[int] = set()
+        self.trips: dict[int, float] = {}
+        self.news = asyncio.Event()
+        #: Whether answers arrive on the component's own stream.
+        self.intercepts = False
+        self._messages = options.messages
+        self._domain = _CLIENT if options.server is None else options.jid
+        self._to = f"bot@{options.jid}"
+        # On a real server others may use the JID too, perhaps another demo a moment ago.
+        self._run = f"demo-{secrets.token_hex(4)}"
+        self._mine = re.compile(rf"{self._run}-(\d+)")
+        self._body = re.compile(rf"<body>{self._run}-(\d+)</body>".encode())
+        self._sent: dict[int, float] = {}
+        self._send: Callable[[bytes], None] | None = None
+        self._waiting = list(range(self.total))
+        random.Random(0).shuffle(self._waiting)  # the same mixture every time
+        self._heard = self._began = time.monotonic()
+
+    def is_message(self, number: int) -> bool:
+        return number < self._messages
+
+    def missing(self) -> int:
+        return self.total - len(self.answers)
+
+    def silence(self) -> float:
+        return time.monotonic() - self._heard
+
+    def is_complete(self) -> bool:
+        return not self.missing() and self.answers.total() == self.total and not self.errors
+
+    def summary(self) -> str:
+        twice = sum(count > 1 for count in self.answers.values())
+        refused = f", {len(self.errors):,} answered with an error" if self.errors else ""
+        lost = self.total - len(self.errors | self.answers.keys())
+        return (
+            f"{len(self.answers):,} of {self.total:,} accounted for, {lost:,} lost, "
+            f"{twice:,} twice{refused}, in {self._heard - self._began:.1f} s"
+        )
+
+    def begin(self, send: Callable[[bytes], None]) -> None:
+        """Send the first requests; each answer lets another one go."""
+        self._send = send
+        self._heard = self._began = time.monotonic()
+        self._next(WINDOW)
+
+    def handed(self, stanza: Stanza, backend: str) -> None:
+        """The balancer has handed a stanza to a backend."""
+        found = self._mine.fullmatch(stanza.id or "")
+        if found is not None:
+            self.owner[int(found[1])] = backend
+
+    def answered(self, stanzas: list[Stanza]) -> None:
+        """Answers have arrived."""
+        room = 0
+        now = time.monotonic()
+        for stanza in stanzas:
+            # An echo keeps the text, not the id; an iq's answer, and an error, the id.
+            found: re.Match[str] | re.Match[bytes] | None = self._body.search(stanza.data)
+            if stanza.kind == "iq" or stanza.type == "error":
+                found = self._mine.fullmatch(stanza.id or "")
+            if found is None:
+                continue
+            self._heard = now
+            number = int(found[1])
+            if stanza.type == "error":
+                self.errors.add(number)  # an answer, but not the one that was asked for
+                room += 1
+                continue
+            self.answers[number] += 1
+            if self.answers[number] == 1:
+                self.trips[number] = now - self._sent[number]
+                room += 1
+        self._next(room)
+        self.news.set()
+
+    def is_answer(self, stanza: Stanza) -> bool:
+        """Whether it is for one of our senders."""
+        return (stanza.to or "").startswith(f"{self._run}-user")
+
+    def _next(self, count: int) -> None:
+        if self._send is None:  # not begun
+            return
+        data = []
+        now = time.monotonic()
+        for _ in range(min(count, len(self._waiting))):
+            number = self._waiting.pop()
+            self._sent[number] = now
+            data.append(self._request(number))
+        if data:
+            self._send(b"".join(data))
+
+    def _request(self, number: int) -> bytes:
+        user = f"{self._run}-user{number % SENDERS + 1}@{self._domain}/demo"
+        name = f"{self._run}-{number}"
+        addresses = f"from='{user}' to='{self._to}' id='{name}'"
+        if self.is_message(number):
+            return f"<message type='chat' {addresses}><body>{name}</body></message>".encode()
+        return f"<iq type='get' {addresses}><ping xmlns='urn:xmpp:ping'/></iq>".encode()
+
+
+class _Sender:
+    """The embedded server's second component: owns a link and tells the account what comes."""
+
+    def __init__(self, account: _Account) -> None:
+        self._account = account
+        self._link: Link | None = None
+        self._up = asyncio.Event()
+
+    async def connect(self, host: str, port: int, secret: str) -> None:
+        stream = Initiator(_CLIENT, secret, Framer(MAX_STANZA))
+        stream.open()
+        self._link = link = Link(stream, self)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await loop.create_connection(lambda: link, host, port)
+                await self._up.wait()
+        except (OSError, TimeoutError) as error:
+            raise DemoError(f"the senders cannot connect: {error}") from error
+
+    def send(self, data: bytes) -> None:
+        assert self._link is not None
+        self._link.send(data)
+        self._link.flush()
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    # What the link tells.
+
+    def received(self, link: Link, events: list[Event]) -> None:
+        if any(isinstance(event, Established) for event in events):
+            self._up.set()
+        self._account.answered([event for event in events if isinstance(event, Stanza)])
+
+    def full(self, link: Link) -> None:
+        """The window is smaller than any buffer."""
+
+    def room(self, link: Link) -> None:
+        """See `full`."""
+
+    def lost(self, link: Link) -> None:
+        """What is not answered then is lost, and counted so."""
+
+
+def _through(component: Component) -> Callable[[bytes], None]:
+    """How to send on the component's own stream to the server."""
+
+    def send(data: bytes) -> None:
+        link = component.connector.link
+        if link is not None:
+            link.send(data)
+            link.flush()
+
+    return send
+
+
+def _observe(component: Component, account: _Account) -> None:
+    """Let the account see whom the router chooses, and take the answers that loop back."""
+    route = component.router.from_server
+
+    def from_server(stanza: Stanza, now: float) -> list[Decision]:
+        if account.intercepts and account.is_answer(stanza):
+            account.answered([stanza])
+            return []
+        decisions = route(stanza, now)
+        for decision in decisions:
+            if isinstance(decision, Forward) and decision.backend is not None:
+                account.handed(stanza, decision.backend.name)
+        return decisions
+
+    component.router.from_server = from_server  # type: ignore[method-assign]
+
+
+def _service(options: Options, host: str, port: int, secret: str) -> Service:
+    component = {"jid": options.jid, "secret": options.secret, "backend_secret": secret}
+    return Service(
+        load(
+            None,
+            environ={},
+            overrides={
+                "server.host": host,
+                "server.port": port,
+                "listen.port": 0,
+                "shutdown_timeout": 1.0,
+                "component": [component],
+            },
+        )
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise DemoError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
