@@ -66,6 +66,16 @@ def test_time_to_live() -> None:
     assert len(recall) == 0
 
 
+def test_other_bounds() -> None:
+    recall = Recall(limit=2, ttl=10)
+    recall.put("x", A, 0)
+    recall.limit(3, 20)
+    for key in "yz":
+        recall.put(key, B, 0)
+    assert [recall.get(key, 9) for key in "xyz"] == [A, B, B]
+    assert [recall.get(key, 10) for key in "xyz"] == [None, B, B]
+
+
 def test_forget() -> None:
     recall = Recall(limit=9, ttl=10)
     for key, backend in (("x", A), ("y", B), ("z", A)):

@@ -64,6 +64,17 @@ def test_a_budget_is_shared() -> None:
     assert one.pop_all() == [0, 9]
 
 
+def test_other_bounds_keep_what_is_held() -> None:
+    budget = Budget(2, 100, 5)
+    queue = filled(budget, 10, 10)
+    budget.limit(1, 100, 9)
+    queue.pop()
+    assert not queue.put(8, 10, 1)
+    budget.limit(2, 20, 9)
+    assert queue.put(9, 10, 1)
+    assert (queue.pop_expired(5), queue.pop_expired(9), queue.pop_expired(10)) == ([1], [], [9])
+
+
 @pytest.mark.parametrize(
     ("sizes", "nearly"),
     [((), False), ((1, 1), False), ((1, 1, 1), True), ((74,), False), ((75,), True)],
