@@ -47,6 +47,7 @@ class Component:
         self._weights = {each.name: each.weight for each in config.backend}
         self._dirty: list[Link] = []
         self._paused = False
+        self._server_full = False
         self._connecting: asyncio.Task[None] | None = None
         self._settled: asyncio.Event | None = None
 
@@ -132,6 +133,8 @@ class Component:
         self._backends[link] = backend
         self._credentials[link] = who.credential
         self._dirty.append(link)
+        if self._server_full:
+            link.pause()
         log.info("backend joined", component=self.config.jid, backend=name, peer=link.peer)
         self._do(self.router.join(backend, time.monotonic()))
 
@@ -203,20 +206,23 @@ class Component:
 
     def server_changed(self, state: LinkState) -> None:
         if state is LinkState.UP:
+            self.server_room()
             self._do(self.router.server_up(time.monotonic()))
             return
         self.router.server_down()
+        self.server_room()  # what they send now is held, within bounds
         if state is LinkState.STANDBY:
             # A backend that knows several addresses will find the balancer that is active.
-            for backend, link in list(self._links.items()):
-                link.fail("remote-connection-failed", self._on_standby())
-                self._leave(backend, link)
+            for link in list(self._backends):
+                link.fail("remote-connection-failed", self._on_standby())  # and so it leaves
 
     def server_full(self) -> None:
+        self._server_full = True
         for link in self._backends:
             link.pause()
 
     def server_room(self) -> None:
+        self._server_full = False
         for link in self._backends:
             link.resume()
 

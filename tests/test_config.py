@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from balancer.config import ComponentConfig, Config, ConfigError, ServerConfig
+from balancer.config import ComponentConfig, Config, ConfigError, ServerConfig, without_effect
 from balancer.configfile import load, redacted
 
 FILE = Path("balancer.toml")
@@ -367,3 +367,10 @@ def test_redacted_shows_every_key(write: Write) -> None:
     table = tomllib.loads(redacted(load(FILE, environ={})))
     assert set(table) == set(Config.model_fields)
     assert set(table["component"][0]) == set(ComponentConfig.model_fields) - {"server"}
+
+
+def test_keys_without_effect_are_named(write: Write) -> None:
+    write(COMPONENT)
+    assert without_effect(load(FILE, environ={})) == []
+    write(COMPONENT + "max_unacked = 5\n[health]\nrise = 1\n")
+    assert without_effect(load(FILE, environ={})) == ["[health]", "component[0].max_unacked"]

@@ -8,7 +8,7 @@ import pytest
 
 from balancer.connector import LinkState
 from tests.raw import RawBackend
-from tests.servers import XmppServer, client, disconnect
+from tests.servers import XmppServer, client, disconnect, free_ports
 from tests.stage import JID, SECRET, Backend, backends, balancing, configured, until
 
 pytestmark = pytest.mark.asyncio
@@ -85,6 +85,32 @@ async def test_a_second_balancer_stands_by_and_takes_over(prosody: XmppServer) -
                 assert ping < 10
         finally:
             await second.stop()
+
+
+async def test_a_balancer_that_finds_its_jid_taken_sends_its_backends_away(
+    prosody: XmppServer,
+) -> None:
+    rival = configured(prosody.component_port)
+    await rival.start()
+    await until(lambda: rival.components[JID].connector.state is LinkState.UP)
+    (free,) = free_ports("127.0.0.1", 1)
+    service = configured(free)  # its server is away, so backends are welcome and wait
+    await service.start()
+    try:
+        component, port = service.components[JID], service.listener.port
+        async with RawBackend(port, f"{JID}/a") as one, RawBackend(port, f"{JID}/b") as two:
+            await one.join()
+            await two.join()
+            config = service.config
+            server = config.server.model_copy(update={"port": prosody.component_port})
+            await service.reload(config.model_copy(update={"server": server}))
+            for backend in (one, two):
+                assert b"stands by" in await backend.hear_all()
+            assert component.connector.state is LinkState.STANDBY
+            assert not len(component.router.pool)
+    finally:
+        await service.stop()
+        await rival.stop()
 
 
 async def test_backends_may_come_before_the_server(server: XmppServer) -> None:
