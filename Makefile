@@ -16,7 +16,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 # The modules whose every line must be covered: the pure floors, and the configuration.
-PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py config.py configfile.py errors.py \
+PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py config.py configfile.py decisions.py errors.py \
 	framing.py hold.py inflight.py pool.py router.py stanza.py strategy.py stream.py))
 
 BIN := $(VENV)/bin

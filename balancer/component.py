@@ -16,9 +16,10 @@ import structlog
 
 from balancer.config import ComponentConfig, ServerConfig
 from balancer.connector import Connector, LinkState
+from balancer.decisions import Answer, Decision, Drop, Forward, Refuse, Rules
 from balancer.link import Link
 from balancer.pool import Backend
-from balancer.router import Answer, Decision, Drop, Forward, Refuse, Router, Rules
+from balancer.router import Router
 from balancer.stanza import Stanza
 from balancer.strategy import Strategy, strategy
 from balancer.stream import Acceptor, Credential, Event, Failed, Introduced
@@ -210,6 +211,7 @@ class Component:
             self._do(self.router.server_up(time.monotonic()))
             return
         self.router.server_down()
+        self._paused = False  # a new link begins unpaused
         self.server_room()  # what they send now is held, within bounds
         if state is LinkState.STANDBY:
             # A backend that knows several addresses will find the balancer that is active.

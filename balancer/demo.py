@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import re
 import secrets
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -33,20 +30,15 @@ from rich.table import Table
 from balancer.component import Component
 from balancer.configfile import load
 from balancer.connector import LinkState
+from balancer.decisions import Decision, Forward
+from balancer.demo_account import Account
 from balancer.errors import BalancerError
 from balancer.framing import Framer
 from balancer.link import Link
 from balancer.loopback import MAX_STANZA, Loopback
-from balancer.router import Decision, Forward
 from balancer.service import Service
 from balancer.stanza import Stanza
 from balancer.stream import Established, Event, Initiator
-
-#: Requests that are unanswered at a time: enough to keep every backend busy.
-WINDOW: Final = 100
-
-#: Who sends.  The balancer hashes by sender, so this is how many conversations are spread.
-SENDERS: Final = 200
 
 #: Seconds for all backends to start and join, and for the handshake of the requests' stream.
 START_SECONDS: Final = 20.0
@@ -150,7 +142,8 @@ class _Show:
             secret = options.secret if options.server is None else secrets.token_urlsafe(12)
             service = _service(options, host, port, secret)
             component = service.components[options.jid]
-            account = _Account(options)
+            domain = _CLIENT if options.server is None else options.jid
+            account = Account(options.messages, options.iqs, domain, options.jid)
             _observe(component, account)
             stack.push_async_callback(service.stop)
             await service.start()
@@ -221,7 +214,7 @@ class _Show:
 
     # The exchange and its account.
 
-    async def _exchange(self, account: _Account, send: Callable[[bytes], None]) -> None:
+    async def _exchange(self, account: Account, send: Callable[[bytes], None]) -> None:
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -240,7 +233,7 @@ class _Show:
                 progress.update(bar, completed=account.total - account.missing())
         await asyncio.sleep(LINGER)
 
-    def _print(self, account: _Account) -> None:
+    def _print(self, account: Account) -> None:
         table = Table("backend", title=f"{self._options.jid}, {len(self._processes)} backends")
         for heading in ("stanzas", "share", "iq answered", "median ms", "p99 ms"):
             table.add_column(heading, justify="right")
@@ -262,120 +255,10 @@ class _Show:
         self.console.print(account.summary(), style="green" if self.code == 0 else "red")
 
 
-class _Account:
-    """Every request: when it left, who got it, how often it was answered.
-
-    Requests are numbers: messages below ``options.messages``, pings from there on.
-    """
-
-    def __init__(self, options: Options) -> None:
-        self.total = options.messages + options.iqs
-        self.owner: dict[int, str] = {}
-        self.answers: Counter[int] = Counter()
-        self.errors: set[int] = set()
-        self.trips: dict[int, float] = {}
-        self.news = asyncio.Event()
-        #: Whether answers arrive on the component's own stream.
-        self.intercepts = False
-        self._messages = options.messages
-        self._domain = _CLIENT if options.server is None else options.jid
-        self._to = f"bot@{options.jid}"
-        # On a real server others may use the JID too, perhaps another demo a moment ago.
-        self._run = f"demo-{secrets.token_hex(4)}"
-        self._mine = re.compile(rf"{self._run}-(\d+)")
-        self._body = re.compile(rf"<body>{self._run}-(\d+)</body>".encode())
-        self._sent: dict[int, float] = {}
-        self._send: Callable[[bytes], None] | None = None
-        self._waiting = list(range(self.total))
-        random.Random(0).shuffle(self._waiting)  # the same mixture every time
-        self._heard = self._began = time.monotonic()
-
-    def is_message(self, number: int) -> bool:
-        return number < self._messages
-
-    def missing(self) -> int:
-        return self.total - len(self.answers)
-
-    def silence(self) -> float:
-        return time.monotonic() - self._heard
-
-    def is_complete(self) -> bool:
-        return not self.missing() and self.answers.total() == self.total and not self.errors
-
-    def summary(self) -> str:
-        twice = sum(count > 1 for count in self.answers.values())
-        refused = f", {len(self.errors):,} answered with an error" if self.errors else ""
-        lost = self.total - len(self.errors | self.answers.keys())
-        return (
-            f"{len(self.answers):,} of {self.total:,} accounted for, {lost:,} lost, "
-            f"{twice:,} twice{refused}, in {self._heard - self._began:.1f} s"
-        )
-
-    def begin(self, send: Callable[[bytes], None]) -> None:
-        """Send the first requests; each answer lets another one go."""
-        self._send = send
-        self._heard = self._began = time.monotonic()
-        self._next(WINDOW)
-
-    def handed(self, stanza: Stanza, backend: str) -> None:
-        """The balancer has handed a stanza to a backend."""
-        found = self._mine.fullmatch(stanza.id or "")
-        if found is not None:
-            self.owner[int(found[1])] = backend
-
-    def answered(self, stanzas: list[Stanza]) -> None:
-        """Answers have arrived."""
-        room = 0
-        now = time.monotonic()
-        for stanza in stanzas:
-            # An echo keeps the text, not the id; an iq's answer, and an error, the id.
-            found: re.Match[str] | re.Match[bytes] | None = self._body.search(stanza.data)
-            if stanza.kind == "iq" or stanza.type == "error":
-                found = self._mine.fullmatch(stanza.id or "")
-            if found is None:
-                continue
-            self._heard = now
-            number = int(found[1])
-            if stanza.type == "error":
-                self.errors.add(number)  # an answer, but not the one that was asked for
-                room += 1
-                continue
-            self.answers[number] += 1
-            if self.answers[number] == 1:
-                self.trips[number] = now - self._sent[number]
-                room += 1
-        self._next(room)
-        self.news.set()
-
-    def is_answer(self, stanza: Stanza) -> bool:
-        """Whether it is for one of our senders."""
-        return (stanza.to or "").startswith(f"{self._run}-user")
-
-    def _next(self, count: int) -> None:
-        if self._send is None:  # not begun
-            return
-        data = []
-        now = time.monotonic()
-        for _ in range(min(count, len(self._waiting))):
-            number = self._waiting.pop()
-            self._sent[number] = now
-            data.append(self._request(number))
-        if data:
-            self._send(b"".join(data))
-
-    def _request(self, number: int) -> bytes:
-        user = f"{self._run}-user{number % SENDERS + 1}@{self._domain}/demo"
-        name = f"{self._run}-{number}"
-        addresses = f"from='{user}' to='{self._to}' id='{name}'"
-        if self.is_message(number):
-            return f"<message type='chat' {addresses}><body>{name}</body></message>".encode()
-        return f"<iq type='get' {addresses}><ping xmlns='urn:xmpp:ping'/></iq>".encode()
-
-
 class _Sender:
     """The embedded server's second component: owns a link and tells the account what comes."""
 
-    def __init__(self, account: _Account) -> None:
+    def __init__(self, account: Account) -> None:
         self._account = account
         self._link: Link | None = None
         self._up = asyncio.Event()
@@ -430,7 +313,7 @@ def _through(component: Component) -> Callable[[bytes], None]:
     return send
 
 
-def _observe(component: Component, account: _Account) -> None:
+def _observe(component: Component, account: Account) -> None:
     """Let the account see whom the router chooses, and take the answers that loop back."""
     route = component.router.from_server
 

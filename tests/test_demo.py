@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 import balancer.demo
+from balancer.decisions import Decision
 from balancer.demo import Options, demo
 from balancer.loopback import Loopback
-from balancer.router import Decision, Router
+from balancer.router import Router
 from balancer.stanza import Stanza
 from balancer.stream import digest
 from tests.servers import Prosody, available

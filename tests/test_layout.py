@@ -15,11 +15,13 @@ LADDER: list[dict[str, frozenset[str]]] = [
     {"values": frozenset({"errors", "stanza"})},
     {
         "wire": frozenset({"framing", "stream"}),
-        "policy": frozenset({"pool", "strategy", "affinity", "hold", "inflight", "router"}),
+        "policy": frozenset(
+            {"pool", "strategy", "affinity", "hold", "inflight", "decisions", "router"}
+        ),
     },
     {"config": frozenset({"config"}), "links": frozenset({"link", "connector", "listener"})},
     {"service": frozenset({"component", "service", "configfile"})},
-    {"edge": frozenset({"cli", "demo", "logs", "loopback", "metrics", "admin", "__main__"})},
+    {"edge": frozenset({"cli", "demo", "demo_account", "logs", "loopback", "__main__"})},
 ]
 #: Tighter than its floor, or (links and configuration) sideways on purpose.
 CONFIG_MAY_IMPORT = frozenset({"errors"})

@@ -12,18 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from balancer.decisions import Answer, Decision, Drop, Forward, Refuse, Rules
 from balancer.framing import Framer
 from balancer.pool import Backend
-from balancer.router import (
-    MAX_GRANTS,
-    Answer,
-    Decision,
-    Drop,
-    Forward,
-    Refuse,
-    Router,
-    Rules,
-)
+from balancer.router import MAX_GRANTS, Router
 from balancer.stanza import CLIENT_NS, KINDS, Stanza
 from balancer.strategy import strategy
 
