@@ -83,6 +83,7 @@ class Connector:
         self._owner = owner
         self._attempt = 0
         self._closing = False
+        self._reported: tuple[LinkState, str] | None = None
         self._host = server.host
         self._port = server.port
 
@@ -187,11 +188,13 @@ class Connector:
         self.state = state
         if state is LinkState.UP:
             self.reason = ""
+            self._reported = None
             log.info("the server has accepted the handshake", component=self._component.jid)
         self._owner.server_changed(state)
 
     def _end(self, state: LinkState, reason: str) -> None:
-        if (state, reason) != (self.state, self.reason):
+        if (state, reason) != self._reported:  # the same news is told once, not at every attempt
+            self._reported = (state, reason)
             level = log.error if state is LinkState.REFUSED else log.warning
             level(
                 f"server link {state.value}",

@@ -88,3 +88,17 @@ async def test_a_server_that_hangs_up_at_once_is_not_hammered() -> None:
         assert service.components[JID].connector.state is not LinkState.UP
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert sum(gaps) > 0.05
+
+
+@pytest.mark.asyncio
+async def test_the_same_news_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    times: list[float] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        times.append(0.0)
+        writer.close()
+
+    async with connecting(talk, backoff_min=0.01, backoff_max=0.02):
+        await until(lambda: len(times) == 5)
+    out, err = capsys.readouterr()
+    assert (out + err).count("the server closed the connection") == 1
