@@ -16,7 +16,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 # The modules whose every line must be covered: the pure floors, and the configuration.
-PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py config.py configfile.py decisions.py errors.py \
+PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py clues.py config.py configfile.py decisions.py errors.py \
 	framing.py hold.py inflight.py pool.py router.py stanza.py strategy.py stream.py))
 
 BIN := $(VENV)/bin
@@ -60,6 +60,7 @@ else
 	@$(BIN)/python -m pytest --cov --cov-report= $(PYTEST_ARGS)
 	@$(BIN)/python -m coverage report --fail-under=100 --include='$(PURE)'
 endif
+	@if [ -s .not-tested ]; then printf '\n!!! NOT TESTED on this machine:\n'; cat .not-tested; fi
 
 format: install-dev ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .

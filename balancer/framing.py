@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
+from balancer.clues import ATTRIBUTE_CLUES, DELEGATIONS, GRANTS, THREADS
 from balancer.errors import StreamViolation
 from balancer.stanza import (
     ACCEPT_NS,
@@ -50,24 +51,6 @@ _TEXT_BETWEEN: Final = "text between stanzas"
 _NEEDS_RENEWAL: Final = expat.version_info >= (2, 6, 0) and not hasattr(
     expat.ParserCreate(), "SetReparseDeferralEnabled"
 )
-
-_COMMANDS: Final = "http://jabber.org/protocol/commands"
-_IBB: Final = "http://jabber.org/protocol/ibb"
-#: Children of which routing wants one attribute: ``(clue, attribute)``.
-_ATTRIBUTE_CLUES: Final = {
-    f"{_COMMANDS} command": ("session", "sessionid"),
-    f"{_IBB} open": ("session", "sid"),
-    f"{_IBB} data": ("session", "sid"),
-    f"{_IBB} close": ("session", "sid"),
-}
-#: XEP-0355 and XEP-0356, every version their servers speak.
-_GRANTS: Final = {
-    f"urn:xmpp:{what}:{version} {what}": f"urn:xmpp:{what}:{version}"
-    for what in ("delegation", "privilege")
-    for version in (1, 2)
-}
-_DELEGATIONS: Final = frozenset(name for name in _GRANTS if name.endswith("delegation"))
-_THREADS: Final = frozenset({f"{ACCEPT_NS} thread", f"{CLIENT_NS} thread"})
 
 
 class Header(NamedTuple):
@@ -290,16 +273,16 @@ class Framer:
             raise StreamViolation("policy-violation", "a stanza is nested too deeply")
         if self._depth != 3:
             return
-        if name in _ATTRIBUTE_CLUES:
-            clue, attribute = _ATTRIBUTE_CLUES[name]
+        if name in ATTRIBUTE_CLUES:
+            clue, attribute = ATTRIBUTE_CLUES[name]
             value = _pairs(attributes).get(attribute)
             if value is not None:
                 self._clue(clue, value)
-        elif name in _GRANTS:
-            self._clue("grant", _GRANTS[name])
-            if name in _DELEGATIONS:
+        elif name in GRANTS:
+            self._clue("grant", GRANTS[name])
+            if name in DELEGATIONS:
                 self._parser.StartElementHandler = self._start_delegated
-        elif name in _THREADS:
+        elif name in THREADS:
             self._parser.CharacterDataHandler = self._thread
 
     def _start_delegated(self, name: str, attributes: list[str]) -> None:

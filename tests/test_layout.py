@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LADDER: list[dict[str, frozenset[str]]] = [
     {"values": frozenset({"errors", "stanza"})},
     {
-        "wire": frozenset({"framing", "stream"}),
+        "wire": frozenset({"clues", "framing", "stream"}),
         "policy": frozenset(
             {"pool", "strategy", "affinity", "hold", "inflight", "decisions", "router"}
         ),

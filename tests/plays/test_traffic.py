@@ -174,3 +174,20 @@ async def test_a_request_whose_backend_goes_is_answered_with_wait(server: XmppSe
             await answer
         assert caught.value.iq["error"]["type"] == "wait"
         await disconnect(alice)
+
+
+async def test_an_error_returns_to_the_backend_that_caused_it(server: XmppServer) -> None:
+    async with balancing(server) as service, backends(service, 4) as crew:
+        errors: list[list[str]] = [[] for _ in crew]
+        for heard, backend in zip(errors, crew, strict=True):
+            backend.add_event_handler(
+                "message_error", lambda message, heard=heard: heard.append(message["id"])
+            )
+        for number, backend in enumerate(crew):
+            for identity in range(5):
+                backend.send_raw(
+                    f"<message id='{number}-{identity}' type='chat' from='x@{JID}'"
+                    " to='nobody-there@localhost'><body>hello</body></message>"
+                )
+        await until(lambda: all(len(heard) == 5 for heard in errors))
+        assert errors == [[f"{number}-{identity}" for identity in range(5)] for number in range(4)]
