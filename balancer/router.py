@@ -25,7 +25,7 @@ from balancer.decisions import Answer, Decision, Drop, Forward, Refuse, Rules
 from balancer.hold import Budget, Queue
 from balancer.inflight import Inflight
 from balancer.pool import Backend, Pool
-from balancer.stanza import IQ_TYPES, Stanza, domain, error_reply, with_id
+from balancer.stanza import IQ_TYPES, Stanza, domain, error_reply, is_address, with_id
 from balancer.strategy import Strategy
 
 #: Entries and seconds for which an error still finds the backend that caused it.
@@ -186,9 +186,14 @@ class Router:
         """Decide about a stanza of a backend, checked so that it cannot hurt its neighbours."""
         if not stanza.sender or not stanza.to:
             return [Refuse(backend, "improper-addressing", "a stanza needs `from` and `to`")]
-        if domain(stanza.sender) != self.rules.jid:
-            text = f"`from` must be in the domain {self.rules.jid}, not {domain(stanza.sender)}"
+        if domain(stanza.sender) != self.rules.jid or not is_address(stanza.sender):
+            given = stanza.sender[:100]
+            text = f"`from` must be an address in the domain {self.rules.jid}, not {given}"
             return [Refuse(backend, "invalid-from", text)]
+        if not is_address(stanza.to):
+            return self._answer(
+                backend, stanza, "modify", "jid-malformed", _BAD_TO, "jid_malformed"
+            )
         data = stanza.data
         if stanza.kind == "iq":
             if stanza.id is None or stanza.type not in IQ_TYPES:
@@ -323,6 +328,7 @@ class Router:
 
 
 _BAD_IQ: Final = "an iq needs an id and the type get, set, result or error (RFC 6120 §8.2.3)"
+_BAD_TO: Final = "`to` is not an address (RFC 7622 §3.1)"
 _NOBODY: Final = "no backend is there to take this"
 _NO_SERVER: Final = "the XMPP server is away"
 _GONE: Final = "the backend that had this request has gone"

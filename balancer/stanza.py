@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from stringprep import in_table_b1
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
@@ -70,6 +71,21 @@ def domain(jid: str) -> str:
     address = jid.partition("/")[0]
     _, at, host = address.partition("@")
     return host if at else address
+
+
+_ADDRESS = re.compile(r"(?:[^@/]+@)?[^@/]+(?:/.+)?", re.DOTALL)
+
+
+def is_address(jid: str) -> bool:
+    """Whether a JID has the form of RFC 7622 §3.1, and keeps it when a server prepares it.
+
+    A server removes the characters that stringprep maps to nothing (RFC 3454 table B.1).  Prosody
+    0.12 does so after its check: a part of which nothing is left comes back as the component's
+    own bad address, and costs it the stream of all backends.
+    """
+    if not jid.isascii():
+        jid = "".join(character for character in jid if not in_table_b1(character))
+    return _ADDRESS.fullmatch(jid) is not None
 
 
 def quote_attribute(value: str) -> str:

@@ -12,6 +12,7 @@ from balancer.stanza import (
     bare,
     domain,
     error_reply,
+    is_address,
     may_be_answered,
     quote_attribute,
     start_tag_end,
@@ -172,3 +173,28 @@ def test_an_error_reply_invents_no_attribute() -> None:
 )
 def test_repr(value: Stanza, shown: str) -> None:
     assert repr(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("jid", "good"),
+    [
+        ("a@b/c", True),
+        ("b", True),
+        ("b/c@d/e", True),
+        ("b/c\nd", True),
+        ("\u00e4@b", True),
+        ("a\u00ad@b", True),
+        ("", False),
+        ("@b", False),
+        ("a@", False),
+        ("b/", False),
+        ("a@b/", False),
+        ("a@b@c", False),
+        ("/c", False),
+        ("\u00ad@b", False),
+        ("a@\u00ad", False),
+        ("a@b/\u2060", False),
+    ],
+)
+def test_is_address(jid: str, good: bool) -> None:
+    assert is_address(jid) is good

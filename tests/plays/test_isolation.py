@@ -24,6 +24,8 @@ OFFENCES: dict[str, tuple[str | bytes, str]] = {
         f"<message from='x@sub.{JID}' to='alice@localhost'><body/></message>",
         "invalid-from",
     ),
+    "an empty node in from": (f"<message from='@{JID}' to='localhost'/>", "invalid-from"),
+    "an empty resource in from": (f"<message from='{JID}/' to='localhost'/>", "invalid-from"),
     "no from": ("<message to='alice@localhost'/>", "improper-addressing"),
     "no to": (f"<message from='x@{JID}'/>", "improper-addressing"),
     "broken XML": (f"{FINE}<body></message>", "not-well-formed"),
@@ -85,6 +87,29 @@ async def test_an_iq_without_id_or_with_a_wrong_type_is_answered_to_its_sender_a
         assert b"id='7'" in heard
         assert b"<bad-request xmlns=" in heard
         assert len(service.components[JID].router.pool) == 1
+
+
+async def test_an_address_of_which_a_server_leaves_nothing_is_answered_to_its_sender_alone(
+    server: XmppServer,
+) -> None:
+    """Prosody 0.12 would close the stream of all backends for it."""
+    async with (
+        balancing(server) as service,
+        RawBackend(service.listener.port, f"{JID}/raw") as backend,
+    ):
+        await backend.join()
+        link = service.components[JID].connector.link
+        for number, to in enumerate(("\u00ad", "a@\u00ad", "\u2060@localhost", "@localhost")):
+            backend.say(f"<presence id='{number}' from='x@{JID}' to='{to}'/>")
+            heard = await backend.hear(b"</presence>")
+            assert b"<jid-malformed xmlns=" in heard
+            assert f"id='{number}'".encode() in heard
+        backend.say(
+            f"<iq type='get' id='7' from='x@{JID}' to='localhost'>"
+            "<ping xmlns='urn:xmpp:ping'/></iq>"
+        )
+        assert b"id='7'" in await backend.hear(b">")
+        assert service.components[JID].connector.link is link
 
 
 async def test_jabber_client_stanzas_of_a_backend_are_delivered(server: XmppServer) -> None:
