@@ -91,9 +91,11 @@ class Component:
 
     async def stop(self) -> None:
         """Answer what is in flight, and end every stream in good order."""
+        self._do(self.router.give_up(time.monotonic()))  # while backends can hear it
         for backend, link in list(self._links.items()):
             self._leave(backend, link)
             link.close()
+        self._do(self.router.give_up(time.monotonic()))  # what the last of them had left
         await self._disconnect()
 
     async def connect_anew(self, server: ServerConfig) -> None:

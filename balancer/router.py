@@ -39,9 +39,9 @@ MAX_GRANTS: Final = 64
 
 
 class _Up(NamedTuple):
-    """A backend's stanza that waits for the server; ``data`` is how it will leave."""
+    """What waits for the server: a backend's stanza, or with no backend our answer to one."""
 
-    backend: Backend
+    backend: Backend | None
     stanza: Stanza
     data: bytes
 
@@ -103,7 +103,9 @@ class Router:
         """Decide about a stanza for the component."""
         if stanza.kind == "iq":
             if stanza.id is None or stanza.type not in IQ_TYPES:
-                return self._answer(None, stanza, "modify", "bad-request", _BAD_IQ, "bad_request")
+                return self._answer(
+                    None, stanza, "modify", "bad-request", _BAD_IQ, "bad_request", now
+                )
             if stanza.is_reply:
                 return self._reply_from_server(stanza, now)
         elif stanza.type == "error":
@@ -166,7 +168,7 @@ class Router:
         if queue.put(stanza, len(stanza.data), now):
             return []
         reason = "queue_full" if self.rules.queue_timeout else "no_backend"
-        return self._answer(None, stanza, "wait", "remote-server-timeout", _NOBODY, reason)
+        return self._answer(None, stanza, "wait", "remote-server-timeout", _NOBODY, reason, now)
 
     def _is_grant(self, stanza: Stanza) -> bool:
         # Only a server grants, so it comes from a bare domain; a user could write anything.
@@ -192,13 +194,13 @@ class Router:
             return [Refuse(backend, "invalid-from", text)]
         if not is_address(stanza.to):
             return self._answer(
-                backend, stanza, "modify", "jid-malformed", _BAD_TO, "jid_malformed"
+                backend, stanza, "modify", "jid-malformed", _BAD_TO, "jid_malformed", now
             )
         data = stanza.data
         if stanza.kind == "iq":
             if stanza.id is None or stanza.type not in IQ_TYPES:
                 return self._answer(
-                    backend, stanza, "modify", "bad-request", _BAD_IQ, "bad_request"
+                    backend, stanza, "modify", "bad-request", _BAD_IQ, "bad_request", now
                 )
             if stanza.is_request:
                 data = with_id(data, f"{backend.tag}/{stanza.id}")
@@ -213,13 +215,15 @@ class Router:
             return [Forward(None, data)]
         if self._up.put(_Up(backend, stanza, data), len(data), now):
             return []
-        return self._not_sent(_Up(backend, stanza, data), "queue_full")
+        return self._not_sent(_Up(backend, stanza, data), "queue_full", now)
 
-    def _not_sent(self, up: _Up, reason: str) -> list[Decision]:
+    def _not_sent(self, up: _Up, reason: str, now: float) -> list[Decision]:
+        if up.backend is None:
+            return [self._drop(up.stanza, "server_away")]
         if up.backend not in self.pool:
             return [self._drop(up.stanza, "backend_gone")]
         return self._answer(
-            up.backend, up.stanza, "wait", "remote-server-timeout", _NO_SERVER, reason
+            up.backend, up.stanza, "wait", "remote-server-timeout", _NO_SERVER, reason, now
         )
 
     # What happens to backends and to the server.
@@ -243,7 +247,7 @@ class Router:
         decisions: list[Decision] = []
         for _, request in self.inflight.abandon(backend):
             decisions += self._answer(
-                None, request, "wait", "remote-server-timeout", _GONE, "backend_lost"
+                None, request, "wait", "remote-server-timeout", _GONE, "backend_lost", now
             )
         for stanza in self._waiting.pop(backend).pop_all():
             if stanza.is_reply:
@@ -279,12 +283,24 @@ class Router:
         self.connected = True
         self.grants.clear()  # the server sends them anew at every login
         held = self._up.pop_all()
-        self.counts["forwarded"] += len(held)
+        self.counts["forwarded"] += sum(up.backend is not None for up in held)
         return [Forward(None, up.data) for up in held]
 
     def server_down(self) -> None:
         """The server is away: what backends send is held."""
         self.connected = False
+
+    def give_up(self, now: float) -> list[Decision]:
+        """The balancer stops: answer whatever still waits for a backend or for the server."""
+        decisions: list[Decision] = []
+        for stanza in self._nobody.pop_all():
+            decisions += self._answer(
+                None, stanza, "wait", "remote-server-timeout", _NOBODY, "stopping", now
+            )
+        if not self.connected:
+            for up in self._up.pop_all():
+                decisions += self._not_sent(up, "stopping", now)
+        return decisions
 
     def tick(self, now: float) -> list[Decision]:
         """Time passes: answer what has waited too long.  To be called about once a second."""
@@ -292,15 +308,15 @@ class Router:
         for backend, request in self.inflight.expire(now):
             text = f"{backend.name} did not answer in {self.rules.iq_timeout:g} s"
             decisions += self._answer(
-                None, request, "wait", "remote-server-timeout", text, "iq_timeout"
+                None, request, "wait", "remote-server-timeout", text, "iq_timeout", now
             )
         for queue in (self._nobody, *self._waiting.values()):
             for stanza in queue.pop_expired(now):
                 decisions += self._answer(
-                    None, stanza, "wait", "remote-server-timeout", _NOBODY, "queue_timeout"
+                    None, stanza, "wait", "remote-server-timeout", _NOBODY, "queue_timeout", now
                 )
         for up in self._up.pop_expired(now):
-            decisions += self._not_sent(up, "queue_timeout")
+            decisions += self._not_sent(up, "queue_timeout", now)
         for table in (self._conversations, self._sessions, self._returns):
             table.expire(now)
         return decisions
@@ -315,10 +331,18 @@ class Router:
         condition: str,
         text: str,
         reason: str,
+        now: float,
     ) -> list[Decision]:
         data = error_reply(stanza, kind, condition, text)
         if data is None:
             return [self._drop(stanza, reason)]
+        if backend is None and not self.connected:
+            # The server still knows who asked, and hears it when it is back.
+            up = _Up(None, stanza, data)
+            if not self._up.put(up, len(data), now):
+                return self._not_sent(up, reason, now)
+            self.counts[f"answered:{reason}"] += 1
+            return []
         self.counts[f"answered:{reason}"] += 1
         return [Answer(backend, data, reason)]
 

@@ -797,3 +797,59 @@ def test_a_conversation_keeps_its_order(steps: list[tuple[str, str]], name: str)
             heard[stanza.sender].append(int(stanza.id or 0))
     assert sum(map(len, heard.values())) == sum(what == "say" for what, _ in steps)
     assert all(each == sorted(each) for each in heard.values())
+
+
+def test_our_answers_wait_for_the_server_while_it_is_away() -> None:
+    made = router("a", iq_timeout=10, queue_timeout=5)
+    made.from_server(request("1"), 0)
+    made.from_server(request("2"), 0)
+    made.server_down()
+    assert made.tick(10) == []  # time is over for both, and there is nobody to tell
+    assert made.held == 2
+    told = made.server_up(11)
+    assert all(isinstance(each, Forward) and each.backend is None for each in told)
+    assert [read(each.data).id for each in told if isinstance(each, Forward)] == ["1", "2"]
+    assert made.counts["answered:iq_timeout"] == 2
+    assert made.held == 0
+
+
+def test_our_answers_expire_like_anything_that_waits_for_the_server() -> None:
+    made = router("a", iq_timeout=10, queue_timeout=5, queue_size=1)
+    made.from_server(request("1"), 0)
+    made.from_server(request("2"), 0)
+    made.server_down()
+    (overflowed,) = made.tick(10)
+    (expired,) = made.tick(15)
+    assert isinstance(overflowed, Drop)
+    assert isinstance(expired, Drop)
+    assert made.counts["dropped:server_away"] == 2
+
+
+def test_giving_up_answers_what_is_held_in_both_directions() -> None:
+    made = router()
+    assert made.from_server(request("down"), 0) == []
+    (down,) = made.give_up(1)
+    assert isinstance(down, Answer)
+    assert (down.backend, read(down.data).id) == (None, "down")
+    made.join(Backend("a"), 2)
+    made.server_down()
+    worker = backend(made, "a")
+    assert made.from_backend(worker, request_of("up"), 3) == []
+    (up,) = made.give_up(4)
+    assert isinstance(up, Answer)
+    assert (up.backend, read(up.data).id) == (worker, "up")
+    assert made.held == 0
+
+
+def request_of(id: str) -> Stanza:
+    return tag("iq", "get", id, SVC, ANN)
+
+
+@pytest.mark.parametrize("to", ["@localhost", "localhost/", "\u00ad", "a@\u00ad"])
+def test_a_malformed_to_is_answered_to_its_sender_alone(to: str) -> None:
+    made = router("a")
+    worker = backend(made, "a")
+    (answer,) = made.from_backend(worker, tag("presence", None, "1", SVC, to), 0)
+    assert isinstance(answer, Answer)
+    assert answer.backend is worker
+    assert b"<jid-malformed xmlns=" in answer.data

@@ -191,3 +191,16 @@ async def test_an_error_returns_to_the_backend_that_caused_it(server: XmppServer
                 )
         await until(lambda: all(len(heard) == 5 for heard in errors))
         assert errors == [[f"{number}-{identity}" for identity in range(5)] for number in range(4)]
+
+
+async def test_a_stop_answers_what_is_held(server: XmppServer) -> None:
+    async with balancing(server, queue_timeout=60.0) as service:
+        alice = await client(server, "alice", "phone")
+        answer = asyncio.ensure_future(alice.plugin["xep_0030"].get_info(JID, timeout=20))
+        await until(lambda: service.components[JID].router.held)
+        await service.stop()
+        with pytest.raises(slixmpp.exceptions.IqError) as caught:
+            await answer
+        assert caught.value.iq["error"]["type"] == "wait"
+        assert "no backend" in caught.value.iq["error"]["text"]  # ours, not the server's own
+        await disconnect(alice)
