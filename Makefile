@@ -16,8 +16,10 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 # The modules whose every line must be covered: the pure floors, and the configuration.
-PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py clues.py config.py configfile.py decisions.py errors.py \
-	framing.py hold.py inflight.py pool.py router.py stanza.py strategy.py stream.py))
+PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py asked.py clues.py config.py configfile.py \
+	conversation.py counts.py crew.py decisions.py delivery.py errors.py framing.py health.py hold.py \
+	inflight.py ledger.py moves.py pool.py retries.py router.py stanza.py strategy.py stream.py \
+	upward.py))
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet

@@ -45,13 +45,13 @@ class Echo(ComponentXMPP):
         await self.disconnect(wait=1.0)
 
 
-async def run(jid: str, secret: str, host: str, port: int) -> None:
+async def run(jid: str, secret: str, host: str, port: int, kind: type[Echo] = Echo) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    echo = Echo(jid, secret, host, port)
+    echo = kind(jid, secret, host, port)
     echo.connect()
     await stop.wait()
     await echo.leave()

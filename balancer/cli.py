@@ -9,18 +9,24 @@ Imports that only one command needs are made by that command: `run` must be quic
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
 import typer
 
-from balancer.config import Config, ConfigError, LogConfig, without_effect
+from balancer.config import Config, ConfigError, LogConfig
 from balancer.configfile import CONFIG_VARIABLE, load, redacted
+from balancer.errors import BalancerError
+
+if TYPE_CHECKING:
+    from balancer.admin import Admin
+    from balancer.service import Service
 
 WRONG_CONFIGURATION: Final = 2
 CANNOT_START: Final = 3
@@ -47,6 +53,8 @@ DEFAULT_FILE: Final = Path("balancer.toml")
 
 def main() -> None:
     """Entry point of ``xmpp-balancer``."""
+    import balancer.operate  # noqa: F401 - it adds its commands
+
     app()
 
 
@@ -57,7 +65,7 @@ def run(file: File = DEFAULT_FILE, settings: Settings = []) -> None:  # noqa: B0
     SIGTERM and SIGINT finish what is in flight first, a second one exits at once. SIGHUP reads
     the configuration again and keeps the old one if the new is wrong.
     """
-    config = _load(file, settings)
+    config = load_or_exit(file, settings)
     from balancer.logs import configure
 
     configure(config.log)
@@ -72,7 +80,7 @@ def run(file: File = DEFAULT_FILE, settings: Settings = []) -> None:  # noqa: B0
 @app.command()
 def check(file: File = DEFAULT_FILE, settings: Settings = []) -> None:  # noqa: B006
     """Say whether a configuration can be used; exit status 2 if not."""
-    config = _load(file, settings)
+    config = load_or_exit(file, settings)
     jids = ", ".join(component.jid for component in config.component)
     typer.echo(f"{file}: ok, {len(config.component)} component(s): {jids}")
 
@@ -80,7 +88,7 @@ def check(file: File = DEFAULT_FILE, settings: Settings = []) -> None:  # noqa: 
 @app.command("show-config")
 def show_config(file: File = DEFAULT_FILE, settings: Settings = []) -> None:  # noqa: B006
     """Print the configuration as it takes effect, every default included, secrets redacted."""
-    typer.echo(redacted(_load(file, settings)), nl=False)
+    typer.echo(redacted(load_or_exit(file, settings)), nl=False)
 
 
 @app.command()
@@ -113,16 +121,14 @@ def demo(
         raise typer.Exit(130) from None
 
 
-def _load(file: Path, settings: Sequence[str]) -> Config:
+def load_or_exit(file: Path, settings: Sequence[str]) -> Config:
+    """The configuration; a wrong one ends the command with its problems."""
     try:
-        config = load(file, environ=os.environ, overrides=_overrides(settings))
+        return load(file, environ=os.environ, overrides=_overrides(settings))
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(problem, err=True)
         raise typer.Exit(WRONG_CONFIGURATION) from None
-    for key in without_effect(config):
-        typer.echo(f"{file}: {key}: has no effect in this version", err=True)
-    return config
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, str]:
@@ -135,8 +141,19 @@ def _overrides(settings: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
+async def _administered(service: Service) -> Admin | None:
+    """The status page and the API, if they are wanted."""
+    config = service.config.admin
+    if not config.enabled:
+        return None
+    # Half a second of imports: backends are accepted meanwhile.
+    module = await asyncio.to_thread(importlib.import_module, "balancer.admin")
+    admin: Admin = module.Admin(config, service)
+    await admin.start()
+    return admin
+
+
 async def _serve(config: Config, file: Path, settings: Sequence[str]) -> None:
-    from balancer.listener import ListenError
     from balancer.service import Service
 
     service = Service(config)
@@ -167,14 +184,18 @@ async def _serve(config: Config, file: Path, settings: Sequence[str]) -> None:
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     try:
         await service.start()
-    except ListenError as error:
+        admin = await _administered(service)
+    except BalancerError as error:
         typer.echo(f"xmpp-balancer: {error}", err=True)
+        await service.stop()
         raise typer.Exit(CANNOT_START) from None
     stopped = asyncio.create_task(stop.wait())
     ended = asyncio.create_task(service.wait())
     reloading = asyncio.create_task(reload())
     await asyncio.wait({stopped, ended, reloading}, return_when=asyncio.FIRST_COMPLETED)
     await service.stop()
+    if admin is not None:
+        await admin.stop()
     stopped.cancel()
     reloading.cancel()
     if not stop.is_set():  # a part of the balancer has failed: say what

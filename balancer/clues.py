@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from balancer.stanza import ACCEPT_NS, CLIENT_NS
+from balancer.stanza import ACCEPT_NS, CLIENT_NS, CONTROL_NS
 
 _COMMANDS: Final = "http://jabber.org/protocol/commands"
 _IBB: Final = "http://jabber.org/protocol/ibb"
@@ -24,5 +24,7 @@ GRANTS: Final = {
     for what in ("delegation", "privilege")
     for version in (1, 2)
 }
+#: What a backend asks of the balancer, as the only child of an iq to its component's own JID.
+CONTROLS: Final = {f"{CONTROL_NS} drain": "drain"}
 DELEGATIONS: Final = frozenset(name for name in GRANTS if name.endswith("delegation"))
 THREADS: Final = frozenset({f"{ACCEPT_NS} thread", f"{CLIENT_NS} thread"})

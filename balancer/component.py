@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
-from balancer.config import ComponentConfig, ServerConfig
+from balancer.acknowledging import acknowledging
+from balancer.carrier import Carrier
+from balancer.config import ComponentConfig, HealthConfig, ServerConfig
 from balancer.connector import Connector, LinkState
-from balancer.decisions import Answer, Decision, Drop, Forward, Refuse, Rules
+from balancer.decisions import Decision, Refuse
+from balancer.framing import Element
+from balancer.health import Order
 from balancer.link import Link
 from balancer.pool import Backend
 from balancer.router import Router
+from balancer.rules import picking, rules
 from balancer.stanza import Stanza
-from balancer.strategy import Strategy, strategy
 from balancer.stream import Acceptor, Credential, Event, Failed, Introduced
 
 log = structlog.get_logger("component")
 
-#: Seconds for the last bytes to reach the server.
+#: Parts of the time to stop: for requests in flight, for the server's last words, for backends
+#: to acknowledge those, and for backends' last words.
+SHARES: Final = (0.55, 0.15, 0.15, 0.15)
+
+#: Seconds for the last bytes to reach a server that we leave for another.
 CLOSING: Final = 2.0
 
 
@@ -36,17 +46,18 @@ class Component:
     Args:
         config: what the operator decided for it.
         server: the server it belongs to.
+        health: when its backends count as well.
     """
 
-    def __init__(self, config: ComponentConfig, server: ServerConfig) -> None:
+    def __init__(self, config: ComponentConfig, server: ServerConfig, health: HealthConfig) -> None:
         self.config = config
-        self.router = Router(_rules(config), _strategy(config))
+        # Nobody should guess where our checks come from, and answer in a backend's place.
+        resource = f"xmpp-balancer-{secrets.token_hex(4)}"
+        self.router = Router(rules(config, health), picking(config), random.random, resource)
         self.connector = Connector(config, server, self)
-        self._links: dict[Backend, Link] = {}
-        self._backends: dict[Link, Backend] = {}
-        self._credentials: dict[Link, str | None] = {}
+        self.carrier = Carrier(config.jid)
+        self._credentials: dict[Backend, str | None] = {}
         self._weights = {each.name: each.weight for each in config.backend}
-        self._dirty: list[Link] = []
         self._paused = False
         self._server_full = False
         self._connecting: asyncio.Task[None] | None = None
@@ -63,56 +74,90 @@ class Component:
             named.append(Credential(None, common.get_secret_value()))
         return tuple(named)
 
-    def reconfigure(self, config: ComponentConfig) -> None:
+    def reconfigure(self, config: ComponentConfig, health: HealthConfig) -> None:
         """Go on under another configuration; who is connected stays so, at its new weight."""
         self.config = config
         self._weights = {each.name: each.weight for each in config.backend}
-        for link, backend in self._backends.items():
-            backend.weight = self._weight(self._credentials[link])
-        self.router.configure(_rules(config), _strategy(config))
+        for backend, credential in self._credentials.items():
+            backend.weight = self._weight(credential)
+        self.router.configure(rules(config, health), picking(config), time.monotonic())
 
     def tick(self) -> None:
-        """Let the router see the time; called about once a second."""
+        """Let the router see the time; called some times a second."""
         self._do(self.router.tick(time.monotonic()))
         self._balance_pressure()
-        if self._settled is not None and not len(self.router.inflight):
-            self._settled.set()
+        self._look_whether_settled()
 
-    async def settle(self) -> None:
-        """Wait until no backend has a request that it has not answered."""
-        self._settled = asyncio.Event()
-        if len(self.router.inflight):
-            await self._settled.wait()
+    def weigh(self, name: str, weight: int) -> None:
+        """Set a backend's weight, until the next reload.
+
+        Raises:
+            KeyError: nobody of that name is there.
+        """
+        self._do(self.router.crew.weigh(name, weight, time.monotonic()))
+
+    def order(self, name: str, order: Order) -> None:
+        """Set what is wanted of a backend.
+
+        Raises:
+            KeyError: nobody of that name is there.
+        """
+        self._do(self.router.crew.order(name, order, time.monotonic()))
 
     def start(self) -> None:
         """Begin to connect to the server."""
         self._connecting = asyncio.create_task(self.connector.run())
         self._connecting.add_done_callback(_report)
 
-    async def stop(self) -> None:
-        """Answer what is in flight, and end every stream in good order."""
-        self._do(self.router.give_up(time.monotonic()))  # while backends can hear it
-        for backend, link in list(self._links.items()):
-            self._leave(backend, link)
-            link.close()
-        self._do(self.router.give_up(time.monotonic()))  # what the last of them had left
-        await self._disconnect()
+    async def stop(self, seconds: float) -> None:
+        """End every stream in good order, and lose nothing.
+
+        New requests are answered with an error.  Those in flight may be answered, and what
+        backends were sent may be acknowledged; then the rest is answered with an error.  Then the
+        server is told, and backends get what it had sent before it heard that.
+
+        Args:
+            seconds: how long that may take.
+        """
+        answers, last_words, receipts, goodbyes = (share * seconds for share in SHARES)
+        await self._settle(answers)
+        await self._disconnect(last_words)
+        await self._settle(receipts)
+        links = [link for _, link in self.carrier]
+        for backend, _ in self.carrier:
+            self._do(self.router.crew.close(backend, time.monotonic()))
+        if links:
+            await asyncio.wait({link.closed for link in links}, timeout=goodbyes)
+        for link in links:
+            link.abort()
+        self._do(self.router.give_up())
 
     async def connect_anew(self, server: ServerConfig) -> None:
         """Leave the server for another, or come back under another secret."""
-        await self._disconnect()
-        self.router.server_down()
+        await self._disconnect(CLOSING)
         self.connector = Connector(self.config, server, self)
         self.start()
 
-    async def _disconnect(self) -> None:
-        link = self.connector.link
-        self.connector.close()
-        if link is not None:  # let it write what it has, for a moment
-            await asyncio.wait({link.closed}, timeout=CLOSING)
+    async def _disconnect(self, seconds: float) -> None:
+        self._do(self.router.server_down(time.monotonic()))
+        await self.connector.finish(seconds)
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
+
+    async def _settle(self, seconds: float) -> None:
+        """Let backends answer and acknowledge what they have, for so long; give up the rest."""
+        self._settled = asyncio.Event()
+        self._do(self.router.stop(time.monotonic()))
+        self._look_whether_settled()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
+        self._do(self.router.give_up())
+
+    def _look_whether_settled(self) -> None:
+        if self._settled is not None and self.router.is_settled():
+            self._settled.set()
 
     # Backends.
 
@@ -125,35 +170,34 @@ class Component:
         old = self.router.pool.get(name)
         if old is not None:
             # A half-open relic nine times in ten: the newcomer is the live one.
-            relic = self._links[old]
-            self._leave(old, relic)
+            relic = self._forget(old)
             relic.fail("conflict", f"replaced by a new connection named {name}")
         backend = Backend(name, self._weight(who.credential))
         assert isinstance(link.stream, Acceptor)
         link.stream.welcome()
         link.owner = self
-        self._links[backend] = link
-        self._backends[link] = backend
-        self._credentials[link] = who.credential
-        self._dirty.append(link)
+        self.carrier.add(backend, link)
+        self._credentials[backend] = who.credential
         if self._server_full:
             link.pause()
         log.info("backend joined", component=self.config.jid, backend=name, peer=link.peer)
         self._do(self.router.join(backend, time.monotonic()))
 
     def received(self, link: Link, events: list[Event]) -> None:
-        backend = self._backends.get(link)
+        backend = self.carrier.backend(link)
         if backend is None:  # it was replaced while it spoke
             return
         now = time.monotonic()
+        backend.health.heard = now
         decisions: list[Decision] = []
         for event in events:
+            verdict: list[Decision] = []
             if type(event) is Stanza:
                 verdict = self.router.from_backend(backend, event, now)
-                decisions += verdict
-                if verdict and type(verdict[0]) is Refuse:
-                    break
+            elif type(event) is Element:
+                verdict = acknowledging(self.router, backend, event, now)
             elif type(event) is Failed:
+                self.carrier.note_error(backend, str(event))
                 log.warning(
                     "backend stream error",
                     component=self.config.jid,
@@ -161,36 +205,35 @@ class Component:
                     reason=str(event),
                     by_backend=event.by_peer,
                 )
-            elif not link.stream.is_closed():
-                decisions.append(
-                    Refuse(backend, "unsupported-stanza-type", "not message, presence or iq")
-                )
+            decisions += verdict
+            if verdict and type(verdict[0]) is Refuse:
                 break
         self._do(decisions)
+        self._look_whether_settled()
 
     def full(self, link: Link) -> None:
-        backend = self._backends.get(link)
+        backend = self.carrier.backend(link)
         if backend is not None:
-            self.router.full(backend)
+            self.router.crew.full(backend)
 
     def room(self, link: Link) -> None:
-        backend = self._backends.get(link)
+        backend = self.carrier.backend(link)
         if backend is not None:
-            self._do(self.router.room(backend, time.monotonic()))
+            self._do(self.router.crew.room(backend, time.monotonic()))
             self._balance_pressure()
 
     def lost(self, link: Link) -> None:
-        backend = self._backends.get(link)
+        backend = self.carrier.backend(link)
         if backend is not None:
-            self._leave(backend, link)
+            self._forget(backend)
+            reason = str(link.failure) if link.failure else "closed"
+            log.info("backend left", component=self.config.jid, backend=backend.name, reason=reason)
+            self._do(self.router.crew.leave(backend, time.monotonic()))
+            self._look_whether_settled()
 
-    def _leave(self, backend: Backend, link: Link) -> None:
-        del self._links[backend]
-        del self._backends[link]
-        del self._credentials[link]
-        reason = str(link.failure) if link.failure else "closed"
-        log.info("backend left", component=self.config.jid, backend=backend.name, reason=reason)
-        self._do(self.router.leave(backend, time.monotonic()))
+    def _forget(self, backend: Backend) -> Link:
+        del self._credentials[backend]
+        return self.carrier.remove(backend)
 
     def _weight(self, credential: str | None) -> int:
         return self._weights.get(credential or "", self.config.weight)
@@ -212,26 +255,30 @@ class Component:
             self.server_room()
             self._do(self.router.server_up(time.monotonic()))
             return
-        self.router.server_down()
+        self._do(self.router.server_down(time.monotonic()))
         self._paused = False  # a new link begins unpaused
         self.server_room()  # what they send now is held, within bounds
         if state is LinkState.STANDBY:
             # A backend that knows several addresses will find the balancer that is active.
-            for link in list(self._backends):
+            for _, link in self.carrier:
                 link.fail("remote-connection-failed", self._on_standby())  # and so it leaves
 
     def server_full(self) -> None:
         self._server_full = True
-        for link in self._backends:
+        for _, link in self.carrier:
             link.pause()
 
     def server_room(self) -> None:
         self._server_full = False
-        for link in self._backends:
+        for _, link in self.carrier:
             link.resume()
 
     def _on_standby(self) -> str:
         return f"this balancer stands by: another one serves {self.config.jid}"
+
+    def _do(self, decisions: Iterable[Decision]) -> None:
+        self.carrier.server = self.connector.link
+        self.carrier.carry_out(decisions)
 
     def _balance_pressure(self) -> None:
         """Read from the server unless nobody could take it (DESIGN §3.6).
@@ -250,55 +297,9 @@ class Component:
             link.resume()
         self._paused = crowded
 
-    # Doing what was decided.
-
-    def _do(self, decisions: Iterable[Decision]) -> None:
-        for decision in decisions:
-            if type(decision) is Forward or type(decision) is Answer:
-                backend = decision.backend
-                link = self.connector.link if backend is None else self._links.get(backend)
-                if link is None:
-                    log.error("nobody to write to", component=self.config.jid, decision=decision)
-                elif link.send(decision.data):
-                    self._dirty.append(link)
-            elif type(decision) is Refuse:
-                log.warning(
-                    "backend refused",
-                    component=self.config.jid,
-                    backend=decision.backend.name,
-                    condition=decision.condition,
-                    reason=decision.text,
-                )
-                link = self._links.get(decision.backend)
-                if link is not None:
-                    link.fail(decision.condition, decision.text)
-            elif type(decision) is Drop:
-                log.debug("dropped", component=self.config.jid, reason=decision.reason)
-        dirty, self._dirty = self._dirty, []
-        for link in dirty:
-            link.flush()
-
 
 def _report(task: asyncio.Task[None]) -> None:
     """A connector ends only when it is told to; anything else is a defect that must be seen."""
     if not task.cancelled() and task.exception() is not None:
         log.critical("the connector failed", exc_info=task.exception())
         raise SystemExit(1)
-
-
-def _strategy(config: ComponentConfig) -> Strategy:
-    return strategy(config.strategy, random.random)
-
-
-def _rules(config: ComponentConfig) -> Rules:
-    return Rules(
-        jid=config.jid,
-        affinity=config.affinity,
-        spill=config.when_full == "spill",
-        queue_size=config.queue_size,
-        queue_bytes=config.queue_bytes,
-        queue_timeout=config.queue_timeout,
-        iq_timeout=config.iq_timeout,
-        affinity_entries=config.affinity_entries,
-        affinity_ttl=config.affinity_ttl,
-    )

@@ -35,6 +35,9 @@ StanzaKind = Literal["message", "presence", "iq-get", "iq-set"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 
+#: Where the HTTP API begins.
+API_PREFIX = "/api/v1"
+
 NO_COMPONENT = "missing (give at least one [[component]] table)"
 
 
@@ -99,10 +102,12 @@ class ListenConfig(_Model):
 
 
 class AdminConfig(_Model):
-    """Where the status page, the API and the metrics are served."""
+    """Where the status page, the API and the metrics are served, and who may change things."""
 
+    enabled: bool = True
     host: Host = "127.0.0.1"
     port: ListenPort = 9348
+    token: Secret | None = None  # without one nothing can be changed
 
 
 class HealthConfig(_Model):
@@ -112,6 +117,12 @@ class HealthConfig(_Model):
     timeout: Seconds = 2.0
     rise: Count = 2
     fall: Count = 3
+    # Seconds over which a newcomer's weight rises; 0: it counts in full at once.  With hashing
+    # each step moves conversations, so this is for backends that must warm up.
+    slow_start: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
+    eject_after: Count = 5  # bad answers in a row
+    eject_time: Seconds = 10.0  # times the number of ejections so far
+    eject_max: Seconds = 300.0
 
 
 class LogConfig(_Model):
@@ -142,6 +153,7 @@ class ComponentConfig(_Model):
     affinity: Affinity = "sender"
     when_full: WhenFull = "hold"
     max_unacked: Count = 1000  # stanzas, for each backend
+    max_unacked_bytes: Count = 8 * 1024 * 1024
     queue_size: Count = 10_000  # stanzas
     queue_bytes: Count = 32 * 1024 * 1024
     queue_timeout: Seconds = 5.0
@@ -211,18 +223,6 @@ class Config(_Model):
         """``[server]`` with the component's own host and port where it names them."""
         own = component.server.model_dump(exclude_none=True) if component.server else {}
         return self.server.model_copy(update=own)
-
-
-def without_effect(config: Config) -> list[str]:
-    """The keys that are set but that this version reads and does not use yet, for a warning."""
-    unused = [f"[{table}]" for table in ("admin", "health") if table in config.model_fields_set]
-    for number, component in enumerate(config.component):
-        unused += [
-            f"component[{number}].{key}"
-            for key in ("max_unacked", "redeliver")
-            if key in component.model_fields_set
-        ]
-    return unused
 
 
 def _problem(reason: str) -> PydanticCustomError:

@@ -58,7 +58,7 @@ _VARIABLES: dict[str, _Loc] = {PREFIX + "SHUTDOWN_TIMEOUT": ("shutdown_timeout",
 _OVERRIDES: dict[str, _Loc] = {"component": ("component",)} | {
     ".".join(map(str, loc)): loc for loc in _VARIABLES.values()
 }
-_SECRETS = ("secret", "backend_secret")
+_SECRETS = ("secret", "backend_secret", "token")
 
 # Pydantic's error types in the words of a configuration file.
 _REASONS = {
@@ -160,9 +160,12 @@ class _Loader:
         self.origins[loc] = origin
 
     def resolve_secrets(self, data: dict[str, Any]) -> None:
+        admin = data.get("admin")
+        if isinstance(admin, dict):
+            self.resolve_secret(admin, ("admin",), "token")
         for i, component in _tables(data.get("component")):
             loc: _Loc = ("component", i)
-            for name in _SECRETS:
+            for name in ("secret", "backend_secret"):
                 self.resolve_secret(component, loc, name)
             for j, backend in _tables(component.get("backend")):
                 self.resolve_secret(backend, (*loc, "backend", j), "secret")

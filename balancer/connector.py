@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from enum import Enum
 from typing import Final, Protocol
 
@@ -84,8 +85,15 @@ class Connector:
         self._attempt = 0
         self._closing = False
         self._reported: tuple[LinkState, str] | None = None
+        self.since = time.monotonic()  # in this state
+        self.attempts = 0
         self._host = server.host
         self._port = server.port
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return f"{self._host}:{self._port}"
 
     def __repr__(self) -> str:
         return f"<Connector {self._component.jid} {self.state.value} {self._host}:{self._port}>"
@@ -96,17 +104,24 @@ class Connector:
             await self._connect_once()
             await asyncio.sleep(self._pause())
 
-    def close(self) -> None:
-        """End the stream to the server in good order."""
+    async def finish(self, seconds: float) -> None:
+        """End the stream to the server, and hear what it still has to say, for so many seconds.
+
+        Its owner must not write any more.
+        """
         self._closing = True
-        if self.link is not None:
-            self.link.close()
+        link = self.link
+        if link is not None:
+            link.finish()
+            await asyncio.wait({link.closed}, timeout=seconds)
+            link.abort()
 
     # One attempt.
 
     async def _connect_once(self) -> None:
         if self.state is not LinkState.STANDBY:  # on standby it stays so until it has taken over
             self._enter(LinkState.CONNECTING)
+        self.attempts += 1
         framer = Framer(self._server.max_stanza_size)
         secret = self._component.secret.get_secret_value()
         stream = Initiator(self._component.jid, secret, framer)
@@ -154,7 +169,7 @@ class Connector:
     # What the link tells.
 
     def received(self, link: Link, events: list[Event]) -> None:
-        if type(events[0]) is Established:
+        if events and type(events[0]) is Established:
             self._attempt = 0
             self._enter(LinkState.UP)
             events = events[1:]
@@ -186,6 +201,7 @@ class Connector:
         if state is self.state:
             return
         self.state = state
+        self.since = time.monotonic()
         if state is LinkState.UP:
             self.reason = ""
             self._reported = None
@@ -199,7 +215,7 @@ class Connector:
             level(
                 f"server link {state.value}",
                 component=self._component.jid,
-                server=f"{self._host}:{self._port}",
+                server=self.address,
                 reason=reason,
             )
         self.reason = reason

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from balancer.health import HealthRules
 from balancer.pool import Backend
 from balancer.stanza import Stanza
 
@@ -16,11 +17,18 @@ class Forward(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Write an error of ours, to a backend or the server; ``reason`` is for the counters."""
+    """Write an answer of ours, to a backend or the server; ``reason`` is for the counters."""
 
     backend: Backend | None
     data: bytes
     reason: str
+
+
+class Tell(NamedTuple):
+    """Write something between the balancer and a backend: a check, an acknowledgement."""
+
+    backend: Backend
+    data: bytes
 
 
 class Refuse(NamedTuple):
@@ -31,6 +39,19 @@ class Refuse(NamedTuple):
     text: str
 
 
+class Close(NamedTuple):
+    """End a backend's stream in good order (RFC 6120 §4.4): it has nothing left to do."""
+
+    backend: Backend
+
+
+class Changed(NamedTuple):
+    """A backend is in another state; ``why`` is for a person."""
+
+    backend: Backend
+    why: str
+
+
 class Drop(NamedTuple):
     """Let a stanza go that nobody waits for, or that must not be answered."""
 
@@ -38,7 +59,33 @@ class Drop(NamedTuple):
     reason: str
 
 
-Decision = Forward | Answer | Refuse | Drop
+Decision = Forward | Answer | Tell | Refuse | Close | Changed | Drop
+
+
+class Trouble(NamedTuple):
+    """An error of ours: type and condition of RFC 6120 §8.3, and the reason for a person."""
+
+    type: str
+    condition: str
+    text: str
+
+
+def timeout(text: str) -> Trouble:
+    """What Prosody itself answers when a component is not there."""
+    return Trouble("wait", "remote-server-timeout", text)
+
+
+BAD_IQ: Final = Trouble(
+    "modify",
+    "bad-request",
+    "an iq needs an id and the type get, set, result or error (RFC 6120 §8.2.3)",
+)
+BAD_TO: Final = Trouble("modify", "jid-malformed", "`to` is not an address (RFC 7622 §3.1)")
+NOBODY: Final = timeout("no backend is there to take this")
+NO_SERVER: Final = timeout("the XMPP server is away")
+SERVER_LOST: Final = timeout("the XMPP server went away with this")
+GONE: Final = timeout("the backend that had this has gone")
+STOPPING: Final = timeout("the balancer is stopping")
 
 
 class Rules(NamedTuple):
@@ -53,8 +100,18 @@ class Rules(NamedTuple):
     iq_timeout: float = 60.0
     affinity_entries: int = 100_000
     affinity_ttl: float = 3600.0
+    max_unacked: int = 1000
+    max_unacked_bytes: int = 8 << 20
+    redeliver: frozenset[str] = frozenset({"message", "presence", "iq-get"})
+    health: HealthRules = HealthRules()
+    settle_time: float = 1.0  # for a conversation to move in order; then it moves without
 
     @property
     def budget(self) -> tuple[int, int, float]:
         """What one direction may hold: stanzas, bytes, seconds."""
         return self.queue_size, self.queue_bytes, self.queue_timeout
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """What one backend may have unacknowledged: stanzas, bytes."""
+        return self.max_unacked, self.max_unacked_bytes

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
-from balancer.clues import ATTRIBUTE_CLUES, DELEGATIONS, GRANTS, THREADS
+from balancer.clues import ATTRIBUTE_CLUES, CONTROLS, DELEGATIONS, GRANTS, THREADS
 from balancer.errors import StreamViolation
 from balancer.stanza import (
     ACCEPT_NS,
@@ -282,6 +282,8 @@ class Framer:
             self._clue("grant", GRANTS[name])
             if name in DELEGATIONS:
                 self._parser.StartElementHandler = self._start_delegated
+        elif name in CONTROLS:
+            self._clue("control", CONTROLS[name])
         elif name in THREADS:
             self._parser.CharacterDataHandler = self._thread
 

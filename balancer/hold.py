@@ -7,8 +7,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
+#: The deadline of what waits for as long as it takes.
+NEVER = float("inf")
 
-class _Held(NamedTuple, Generic[T]):
+
+class Held(NamedTuple, Generic[T]):
+    """Something that waits, its size in bytes, and until when."""
+
     item: T
     size: int
     deadline: float
@@ -37,6 +42,10 @@ class Budget:
     def __repr__(self) -> str:
         return f"<Budget {self.used}/{self.stanzas} stanzas {self.used_size}/{self.size} bytes>"
 
+    def has_room(self, size: int) -> bool:
+        """Whether something of that many bytes may be held."""
+        return self.timeout > 0 and self.used < self.stanzas and self.used_size + size <= self.size
+
     def is_nearly_full(self) -> bool:
         """Whether three quarters of it are used; the rest is for what is already on its way."""
         return self.used * 4 >= self.stanzas * 3 or self.used_size * 4 >= self.size * 3
@@ -47,7 +56,7 @@ class Queue(Generic[T]):
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._held: deque[_Held[T]] = deque()
+        self._held: deque[Held[T]] = deque()
 
     def __repr__(self) -> str:
         return f"<Queue {len(self._held)} held>"
@@ -56,37 +65,39 @@ class Queue(Generic[T]):
         return len(self._held)
 
     def put(self, item: T, size: int, now: float) -> bool:
-        """Hold an item of ``size`` bytes.
+        """Hold an item of ``size`` bytes for as long as the budget says.
 
         Returns:
             False when there is no room for it.
         """
-        budget = self._budget
-        if (
-            not budget.timeout
-            or budget.used >= budget.stanzas
-            or budget.used_size + size > budget.size
-        ):
+        if not self._budget.has_room(size):
             return False
-        budget.used += 1
-        budget.used_size += size
-        self._held.append(_Held(item, size, now + budget.timeout))
+        self.put_back(Held(item, size, now + self._budget.timeout))
         return True
 
-    def pop(self) -> T:
-        """The item that has waited longest."""
+    def put_back(self, held: Held[T]) -> None:
+        """Hold what was held before, or what may not be refused, until its own deadline."""
+        self._budget.used += 1
+        self._budget.used_size += held.size
+        self._held.append(held)
+
+    def pop(self) -> Held[T]:
+        """What has waited longest."""
         held = self._held.popleft()
         self._budget.used -= 1
         self._budget.used_size -= held.size
-        return held.item
+        return held
 
     def pop_expired(self, now: float) -> list[T]:
         """The items whose time is over."""
-        expired: list[T] = []
-        while self._held and self._held[0].deadline <= now:
-            expired.append(self.pop())
-        return expired
+        if not any(held.deadline <= now for held in self._held):
+            return []
+        everything = self.pop_all()
+        for held in everything:
+            if held.deadline > now:
+                self.put_back(held)
+        return [held.item for held in everything if held.deadline <= now]
 
-    def pop_all(self) -> list[T]:
+    def pop_all(self) -> list[Held[T]]:
         """Everything, in order."""
         return [self.pop() for _ in range(len(self._held))]

@@ -26,7 +26,10 @@ class Owner(Protocol):
     """Who hears what happens on a link."""
 
     def received(self, link: Link, events: list[Event]) -> None:
-        """Stanzas and changes of the stream, in order; never empty."""
+        """Stanzas and changes of the stream, in order.
+
+        Empty when it was white space or a part of a stanza: that is a sign of life too.
+        """
 
     def full(self, link: Link) -> None:
         """The peer does not read as fast as we write."""
@@ -76,8 +79,7 @@ class Link(asyncio.Protocol):
         for event in events[-1:]:
             if type(event) is Failed:
                 self.failure = event
-        if events:
-            self.owner.received(self, events)
+        self.owner.received(self, events)
         self.flush()
         if self.stream.is_closed():
             self._close()
@@ -132,6 +134,13 @@ class Link(asyncio.Protocol):
         self.flush()
         self._close()
 
+    def finish(self) -> None:
+        """End the stream in good order, and hear until the peer has ended it too, for a while."""
+        self.stream.finish()
+        self.flush()
+        if self._transport is not None and self._closing is None:
+            self._closing = asyncio.get_running_loop().call_later(CLOSING, self.abort)
+
     def abort(self) -> None:
         """Close now, whatever is unwritten."""
         if self._transport is not None:
@@ -149,10 +158,11 @@ class Link(asyncio.Protocol):
 
     def _close(self) -> None:
         """Let what is written reach the peer, for a while; for the owner it ends now."""
-        if self._transport is not None and self._closing is None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
-            loop = asyncio.get_running_loop()
-            self._closing = loop.call_later(CLOSING, self._transport.abort)
+            if self._closing is None:
+                loop = asyncio.get_running_loop()
+                self._closing = loop.call_later(CLOSING, self._transport.abort)
         self._lose()
 
     def _lose(self) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from balancer.health import Health, HealthRules, Order, State
+from balancer.ledger import Ledger
+
 
 class Backend:
     """One connected backend, as policy sees it.
@@ -16,24 +19,82 @@ class Backend:
     Args:
         name: unique in its pool; see `Pool.name_for`.
         weight: its share of new conversations relative to the others', at least 1.
+        health: how it is; well and checked at once unless told otherwise.
     """
 
-    __slots__ = ("full", "name", "outstanding", "tag", "weight")
+    __slots__ = ("acks", "asking", "closing", "congested", "frozen", "gone", "health", "ledger",
+                 "lingers", "name", "order", "outstanding", "received", "share", "tag",
+                 "weight")  # fmt: skip
 
-    def __init__(self, name: str, weight: int = 1) -> None:
+    def __init__(self, name: str, weight: int = 1, health: Health | None = None) -> None:
         self.name = name
         self.weight = weight
+        self.share = float(weight)  # what counts of it now
         self.tag = quote(name, safe="")
-        self.full = False
-        self.outstanding = 0
+        self.health = health or Health(HealthRules(), 0.0)
+        self.order = Order.READY
+        self.ledger = Ledger()
+        self.congested = False  # its socket's buffer is full
+        self.closing = False  # its stream is being ended
+        self.frozen = False  # it waits for what must be finished before; see `moves`
+        self.lingers = False  # it keeps its conversations until it has finished
+        self.gone = False
+        self.outstanding = 0  # requests that it has not answered
+        self.asking = 0  # requests of its own without an answer
+        self.received = 0  # stanzas it has sent
+        self.acks: Acks | None = None
 
     def __repr__(self) -> str:
-        state = "full" if self.full else "ready"
-        return f"<Backend {self.name} {state} weight={self.weight} {self.outstanding} in flight>"
+        return f"<Backend {self.name} {self.state} {len(self.ledger)} unacked>"
+
+    @property
+    def state(self) -> str:
+        """What an operator sees: the order if there is one, else how it is."""
+        shown: Order | State = self.health.state if self.order is Order.READY else self.order
+        return str(shown.value)
+
+    @property
+    def busy(self) -> int:
+        """Stanzas that it has and has not finished."""
+        return max(self.outstanding, len(self.ledger))
+
+    def eligible(self) -> bool:
+        """Whether it may be given new conversations."""
+        return self.order is Order.READY and self.health.works() and not self.closing
+
+    def has_room(self) -> bool:
+        """Whether it can take another stanza now."""
+        blocked = self.congested or self.frozen or self.closing
+        return not blocked and not self.ledger.is_full()
 
     def available(self) -> bool:
-        """Whether it can take another stanza now."""
-        return not self.full
+        """Whether a new conversation can begin on it now."""
+        return self.eligible() and self.has_room()
+
+
+class Acks:
+    """What a backend that speaks XEP-0198 acknowledges, and what we do.
+
+    Args:
+        sent: its ledger's number when it enabled them; it counts from there.
+        received: stanzas we had received from it by then.
+    """
+
+    __slots__ = ("_handled", "_received", "_sent")
+
+    def __init__(self, sent: int, received: int) -> None:
+        self._sent = sent
+        self._handled = 0
+        self._received = received
+
+    def upto(self, h: int) -> int:
+        """The ledger's number that ``h`` acknowledges; ``h`` wraps at 2**32 (XEP-0198 §4)."""
+        self._handled += (h - self._handled) % (1 << 32)
+        return self._sent + self._handled
+
+    def handled(self, received: int) -> int:
+        """Our own ``h``, when so many stanzas have come from it."""
+        return (received - self._received) % (1 << 32)
 
 
 class Pool:

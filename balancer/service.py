@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import time
 
 import structlog
 
@@ -16,7 +16,7 @@ from balancer.stream import Introduced
 log = structlog.get_logger("service")
 
 #: Seconds between two looks at what has waited too long.  Time-outs are that exact.
-TICK: float = 0.25
+TICK: float = 0.1
 
 
 class Service:
@@ -29,14 +29,23 @@ class Service:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.components = {
-            each.jid: Component(each, config.server_for(each)) for each in config.component
+            each.jid: Component(each, config.server_for(each), config.health)
+            for each in config.component
         }
         secrets = {jid: component.credentials() for jid, component in self.components.items()}
         self.listener = Listener(config.listen, secrets, self)
+        self.started = time.monotonic()
+        self.stopping = False
         self._ticking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Service {self.listener!r} {list(self.components.values())!r}>"
+
+    @property
+    def token(self) -> str | None:
+        """What allows to change something through the API."""
+        token = self.config.admin.token
+        return token.get_secret_value() if token is not None else None
 
     async def start(self) -> None:
         """Listen for backends and begin to connect to the server.
@@ -55,15 +64,12 @@ class Service:
         await self._ticking
 
     async def stop(self) -> None:
-        """Give what is in flight ``shutdown_timeout`` seconds, answer the rest, close."""
-        log.info("stopping", timeout=self.config.shutdown_timeout)
+        """Finish what is in flight, answer the rest, close; within ``shutdown_timeout``."""
+        self.stopping = True
+        seconds = self.config.shutdown_timeout
+        log.info("stopping", timeout=seconds)
         self.listener.stop()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.config.shutdown_timeout):
-                for component in self.components.values():
-                    await component.settle()
-        for component in self.components.values():
-            await component.stop()
+        await asyncio.gather(*(each.stop(seconds) for each in self.components.values()))
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.wait({self._ticking})
@@ -78,6 +84,9 @@ class Service:
         if config.listen != self.config.listen:
             log.warning("[listen] is not changed by a reload: restart for that")
             config = config.model_copy(update={"listen": self.config.listen})
+        old, new = self.config.admin, config.admin
+        if (old.enabled, old.host, old.port) != (new.enabled, new.host, new.port):
+            log.warning("of [admin] only the token is changed by a reload: restart for the rest")
         wanted = {each.jid: each for each in config.component}
         for jid, component in list(self.components.items()):
             same_link = (
@@ -87,14 +96,14 @@ class Service:
             )
             if jid not in wanted:
                 del self.components[jid]
-                await component.stop()
+                await component.stop(config.shutdown_timeout)
             else:
-                component.reconfigure(wanted[jid])
+                component.reconfigure(wanted[jid], config.health)
                 if not same_link:
                     await component.connect_anew(config.server_for(wanted[jid]))
         for jid, each in wanted.items():
             if jid not in self.components:
-                self.components[jid] = Component(each, config.server_for(each))
+                self.components[jid] = Component(each, config.server_for(each), config.health)
                 self.components[jid].start()
         self.config = config
         self.listener.components = {

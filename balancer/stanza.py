@@ -21,13 +21,17 @@ CLIENT_NS: Final = "jabber:client"
 STREAM_NS: Final = "http://etherx.jabber.org/streams"
 STANZA_ERROR_NS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
 STREAM_ERROR_NS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
+PING_NS: Final = "urn:xmpp:ping"
+#: What the balancer and its backends say to each other, and nobody else hears.
+CONTROL_NS: Final = "urn:xmpp-balancer:0"
 
 KINDS: Final = frozenset({"message", "presence", "iq"})
 IQ_TYPES: Final = frozenset({"get", "set", "result", "error"})
 
 #: What is said of a stanza beyond its own attributes, by name (see ``framing``):
 #: ``session`` (XEP-0050 sessionid, XEP-0047 sid), ``thread``, ``delegated`` (the sender of an iq
-#: that the server forwards, XEP-0355) and ``grant`` (the namespace of a XEP-0355/0356 grant).
+#: that the server forwards, XEP-0355), ``grant`` (the namespace of a XEP-0355/0356 grant) and
+#: ``control`` (what a backend asks of the balancer itself).
 NO_CLUES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -150,6 +154,16 @@ def with_prefixes(data: bytes, prefixes: Mapping[str, str]) -> bytes:
     match = _NAME.match(data)
     assert match is not None
     return b"".join((data[: match.end()], *declarations, data[match.end() :]))
+
+
+def with_last_child(data: bytes, child: bytes) -> bytes:
+    """The same stanza with one more child, after all others."""
+    if start_tag_end(data) < len(data):
+        end = data.rindex(b"</")  # nothing but its own end tag can stand last
+        return b"".join((data[:end], child, data[end:]))
+    match = _NAME.match(data)
+    assert match is not None
+    return b"".join((data[:-2], b">", child, b"</", match[0][1:], b">"))
 
 
 def may_be_answered(stanza: Stanza) -> bool:

@@ -41,7 +41,8 @@ class Strategy(Protocol):
             spill: whether a full backend is passed over where the strategy would insist on it.
 
         Returns:
-            ``None`` when there is no backend, or none that may take it.
+            ``None`` when there is no backend at all.  When all are full it is the one that would
+            have been picked anyway: its stanzas wait for it, in order.
         """
 
 
@@ -74,14 +75,14 @@ class Hash:
             owner = self._owners[slot] = max(self._backends, key=lambda each: score(each, slot))
         if spill and not owner.available():
             free = [each for each in self._backends if each.available()]
-            return max(free, key=lambda each: score(each, slot), default=None)
+            return max(free, key=lambda each: score(each, slot), default=owner)
         return owner
 
 
 def score(backend: Backend, slot: int) -> float:
     """How much a backend wants a slot: the highest score owns it."""
     drawn = blake2b(b"%d/%s" % (slot, backend.name.encode()), digest_size=8).digest()
-    return -backend.weight / math.log((int.from_bytes(drawn) + 0.5) / 2.0**64)
+    return -backend.share / math.log((int.from_bytes(drawn) + 0.5) / 2.0**64)
 
 
 class RoundRobin:
@@ -99,24 +100,24 @@ class RoundRobin:
         known = {backend: time for time, _, backend in self._turns}
         start = min(known.values(), default=0.0)
         self._turns = [
-            (known.get(backend, start + 1 / backend.weight), order, backend)
+            (known.get(backend, start + 1 / backend.share), order, backend)
             for order, backend in enumerate(backends)
         ]
         heapq.heapify(self._turns)
 
     def pick(self, key: str, *, spill: bool) -> Backend | None:
         passed: list[tuple[float, int, Backend]] = []
-        picked: Backend | None = None
-        while self._turns and picked is None:
-            time, order, backend = heapq.heappop(self._turns)
-            if backend.available():
-                picked = backend
-                # Who is full loses its turns; it has no claim to them when it has room again.
-                passed = [(time + 1 / each.weight, at, each) for _, at, each in passed]
-                time += 1 / backend.weight
-            passed.append((time, order, backend))
-        for turn in passed:
-            heapq.heappush(self._turns, turn)
+        while self._turns and not self._turns[0][2].available():
+            passed.append(heapq.heappop(self._turns))
+        if not self._turns:  # all are full, or there is nobody
+            self._turns, passed = passed, []  # popped in order, so it is a heap
+            if not self._turns:
+                return None
+        time, order, picked = heapq.heappop(self._turns)
+        # Who is full loses its turns; it has no claim to them when it has room again.
+        for _, at, each in passed:
+            heapq.heappush(self._turns, (time + 1 / each.share, at, each))
+        heapq.heappush(self._turns, (time + 1 / picked.share, order, picked))
         return picked
 
 
@@ -129,11 +130,11 @@ class _Drawn:
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
         self._backends: list[Backend] = []
-        self._bounds: list[int] = []
+        self._bounds: list[float] = []
 
     def update(self, backends: Iterable[Backend]) -> None:
         self._backends = list(backends)
-        self._bounds = list(accumulate(each.weight for each in self._backends))
+        self._bounds = list(accumulate(each.share for each in self._backends))
 
     def _draw(self) -> Backend | None:
         if not self._backends:
@@ -142,7 +143,7 @@ class _Drawn:
             drawn = self._backends[bisect_right(self._bounds, self._random() * self._bounds[-1])]
             if drawn.available():
                 return drawn
-        return next((each for each in self._backends if each.available()), None)
+        return next((each for each in self._backends if each.available()), drawn)
 
 
 class Random(_Drawn):
@@ -170,7 +171,7 @@ class LeastOutstanding(_Drawn):
         one, other = self._draw(), self._draw()
         if one is None or other is None:
             return one or other
-        return min(one, other, key=lambda each: each.outstanding / each.weight)
+        return min(one, other, key=lambda each: each.busy / each.share)
 
 
 def strategy(name: str, random: Callable[[], float]) -> Strategy:

@@ -6,6 +6,7 @@
     HEADER ──header──▶ HANDSHAKE             HANDSHAKE ──digest──▶ BINDING ──welcome()──▶ OPEN
     HANDSHAKE ──<handshake/>──▶ OPEN         (any) ──refuse()──▶ CLOSED
     OPEN ──</stream:stream>──▶ CLOSED        OPEN ──</stream:stream>──▶ CLOSED
+    OPEN ──finish()──▶ FINISHING ──</stream:stream>──▶ CLOSED, in both
 
 `Stream.receive` takes bytes and returns events, `Stream.outgoing` returns the bytes to write:
 the caller moves them.  A peer's bad input never raises: the stream error is queued for it and the
@@ -51,6 +52,7 @@ class State(Enum):
     HANDSHAKE = "handshake"
     BINDING = "binding"
     OPEN = "open"
+    FINISHING = "finishing"
     CLOSED = "closed"
 
 
@@ -157,7 +159,9 @@ class Stream:
 
     def fail(self, condition: str, text: str = "") -> Failed:
         """End the stream with an error of ours (RFC 6120 §4.9.1.1: after a header of our own)."""
-        if self.state is not State.CLOSED:
+        if self.state is State.FINISHING:  # our last word is said
+            self.state = State.CLOSED
+        elif self.state is not State.CLOSED:
             self._ensure_opened()
             self._out.append(stream_error(condition, text))
             self.state = State.CLOSED
@@ -166,16 +170,24 @@ class Stream:
     def close(self) -> None:
         """End the stream in good order (RFC 6120 §4.4)."""
         if self.state is not State.CLOSED:
-            if self._opened:
+            if self._opened and self.state is not State.FINISHING:
                 self._out.append(b"</stream:stream>")
             self.state = State.CLOSED
+
+    def finish(self) -> None:
+        """Say our last word; the peer may say what it has to say before its own (RFC 6120 §4.4)."""
+        if self.state is State.OPEN:
+            self._out.append(b"</stream:stream>")
+            self.state = State.FINISHING
+        else:
+            self.close()
 
     def _handle(self, event: Header | Stanza | Element | Closed | Violation) -> Event | None:
         match event:
             case Header():
                 return self._header(event)
             case Stanza():
-                if self.state is State.OPEN:
+                if self.state in (State.OPEN, State.FINISHING):
                     return event
                 return self.fail("not-authorized", "no stanza before the handshake")
             case Closed():
@@ -243,7 +255,7 @@ class Initiator(Stream):
         if self.state is State.HANDSHAKE and element.name == _HANDSHAKE:
             self.state = State.OPEN
             return Established()
-        return element if self.state is State.OPEN else None
+        return element if self.state in (State.OPEN, State.FINISHING) else None
 
 
 class Acceptor(Stream):
@@ -296,7 +308,7 @@ class Acceptor(Stream):
         return None
 
     def _element(self, element: Element) -> Event | None:
-        if self.state is State.OPEN:
+        if self.state in (State.OPEN, State.FINISHING):
             return element
         if self.state is not State.HANDSHAKE or element.name != _HANDSHAKE:
             return self.fail("not-authorized", "expected <handshake/>")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,19 +26,23 @@ async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
-def configured(server_port: int, **component: Any) -> Service:
+def configured(
+    server_port: int, overrides: Mapping[str, str] | None = None, **component: Any
+) -> Service:
     """A balancer for ``svc.localhost``, not started yet."""
     table = {"jid": JID, "secret": SECRET, "backend_secret": BACKEND_SECRET, **component}
-    overrides = {
+    settings = {
         "component": [table],
         "server.port": str(server_port),
         "server.backoff_min": "0.05",
         "server.refused_backoff_min": "0.2",
         "server.backoff_max": "0.5",
         "listen.port": "0",
+        "admin.port": "0",
         "shutdown_timeout": "1",
+        **(overrides or {}),
     }
-    return Service(load(None, environ={}, overrides=overrides))
+    return Service(load(None, environ={}, overrides=settings))
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from balancer.hold import Budget, Queue
+from balancer.hold import NEVER, Budget, Held, Queue
 
 
 def filled(budget: Budget, *sizes: int) -> Queue[int]:
@@ -12,6 +12,10 @@ def filled(budget: Budget, *sizes: int) -> Queue[int]:
     for number, size in enumerate(sizes):
         queue.put(number, size, 0)
     return queue
+
+
+def items(queue: Queue[int]) -> list[int]:
+    return [held.item for held in queue.pop_all()]
 
 
 @pytest.mark.parametrize(
@@ -31,16 +35,16 @@ def test_bounds(stanzas: int, size: int, timeout: int, sizes: list[int], kept: l
     accepted = [number for number, each in enumerate(sizes) if queue.put(number, each, 0)]
     assert accepted == kept
     assert (budget.used, budget.used_size) == (len(kept), sum(sizes[number] for number in kept))
-    assert queue.pop_all() == kept
+    assert items(queue) == kept
     assert (budget.used, budget.used_size, len(queue)) == (0, 0, 0)
 
 
 def test_first_in_first_out() -> None:
     queue = filled(Budget(9, 100, 5), 1, 2, 3)
-    assert queue.pop() == 0
+    assert queue.pop().item == 0
     queue.put(7, 1, 0)
-    assert queue.pop_all() == [1, 2, 7]
-    assert queue.pop_all() == []
+    assert items(queue) == [1, 2, 7]
+    assert items(queue) == []
 
 
 def test_time_is_over() -> None:
@@ -61,7 +65,7 @@ def test_a_budget_is_shared() -> None:
     assert not one.put(9, 10, 0)
     other.pop()
     assert one.put(9, 10, 0)
-    assert one.pop_all() == [0, 9]
+    assert items(one) == [0, 9]
 
 
 def test_other_bounds_keep_what_is_held() -> None:
@@ -89,3 +93,17 @@ def test_reprs() -> None:
     budget = Budget(4, 100, 5)
     assert repr(filled(budget, 10, 20)) == "<Queue 2 held>"
     assert repr(budget) == "<Budget 2/4 stanzas 30/100 bytes>"
+
+
+def test_what_is_put_back_keeps_its_deadline_and_needs_no_room() -> None:
+    budget = Budget(1, 10, 5)
+    queue: Queue[str] = Queue(budget)
+    assert queue.put("a", 10, 0)
+    held = queue.pop()
+    assert queue.put("b", 10, 3)
+    queue.put_back(held)
+    queue.put_back(Held("c", 10, NEVER))
+    assert budget.used == 3
+    assert queue.pop_expired(5) == ["a"]
+    assert queue.pop_expired(1e9) == ["b"]
+    assert len(queue) == 1

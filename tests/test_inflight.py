@@ -20,7 +20,6 @@ def reply(id: str = "1", to: str = ANN, sender: str = SVC) -> Stanza:
 
 
 def ids(unanswered: list[Unanswered]) -> list[tuple[str, str | None]]:
-    assert all(each.request.data == b"" for each in unanswered)
     return [(each.backend.name, each.request.id) for each in unanswered]
 
 
@@ -82,7 +81,7 @@ def test_an_id_used_again_before_the_answer() -> None:
     inflight.open(a, request(), 0)
     inflight.open(a, request("2"), 1)
     inflight.open(a, request(), 30)
-    assert (len(inflight), a.outstanding) == (2, 3)
+    assert (len(inflight), a.outstanding) == (3, 3)
     assert ids(inflight.expire(61)) == [("a", "2")]  # the other's time began anew
     assert inflight.settle(a, reply())
     assert a.outstanding == 1
@@ -96,3 +95,21 @@ def test_a_repetition_goes_to_who_has_the_first() -> None:
     inflight.open(a, request(), 0)
     with pytest.raises(AssertionError, match="where the first one went"):
         inflight.open(b, request(), 1)
+
+
+def test_only_so_many_bytes_are_kept() -> None:
+    inflight, a = Inflight(60, kept=8), Backend("a")
+    for id in "12":
+        inflight.open(a, request(id), 0)
+    assert inflight.settle(a, reply("1"))
+    inflight.open(a, request("3"), 0)
+    kept = {each.request.id: each.request.data for each in inflight.abandon(a)}
+    assert kept == {"2": b"", "3": b"<iq/>"}
+
+
+def test_abandoned_in_the_order_of_the_ledger() -> None:
+    inflight, a = Inflight(60), Backend("a")
+    for position, id in enumerate(["1", "2", "1"], 1):
+        inflight.open(a, request(id), 0, position)
+    assert [each.position for each in inflight.abandon(a)] == [1, 2, 3]
+    assert inflight.abandon(a) == []

@@ -16,12 +16,25 @@ LADDER: list[dict[str, frozenset[str]]] = [
     {
         "wire": frozenset({"clues", "framing", "stream"}),
         "policy": frozenset(
-            {"pool", "strategy", "affinity", "hold", "inflight", "decisions", "router"}
+            {
+                *("counts", "health", "ledger", "pool", "strategy", "affinity", "retries"),
+                *("hold", "inflight", "asked", "decisions", "upward", "delivery"),
+                *("conversation", "moves", "crew", "router"),
+            }
         ),
     },
     {"config": frozenset({"config"}), "links": frozenset({"link", "connector", "listener"})},
-    {"service": frozenset({"component", "service", "configfile"})},
-    {"edge": frozenset({"cli", "demo", "demo_account", "logs", "loopback", "__main__"})},
+    {
+        "service": frozenset(
+            {"component", "service", "configfile", "acknowledging", "carrier", "rules"}
+        )
+    },
+    {"show": frozenset({"view", "api", "admin"})},
+    {
+        "edge": frozenset(
+            {"cli", "operate", "remote", "demo", "demo_account", "logs", "loopback", "__main__"}
+        )
+    },
 ]
 #: Tighter than its floor, or (links and configuration) sideways on purpose.
 CONFIG_MAY_IMPORT = frozenset({"errors"})

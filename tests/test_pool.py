@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from balancer.pool import Backend, Pool
+from balancer.health import Order, State
+from balancer.pool import Acks, Backend, Pool
+from balancer.stanza import Stanza
 
 
 def pool(*names: str) -> Pool:
@@ -89,9 +91,33 @@ def test_a_name_is_taken_once() -> None:
 
 def test_reprs() -> None:
     backend = Backend("a", weight=3)
-    assert repr(backend) == "<Backend a ready weight=3 0 in flight>"
-    backend.full, backend.outstanding = True, 7
-    assert repr(backend) == "<Backend a full weight=3 7 in flight>"
+    assert repr(backend) == "<Backend a starting 0 unacked>"
+    backend.order = Order.MAINT
+    backend.ledger.add(Stanza("message", None, None, None, None, b"<message/>"))
+    assert repr(backend) == "<Backend a maint 1 unacked>"
+    assert (backend.busy, backend.eligible(), backend.has_room()) == (1, False, True)
     assert not backend.available()
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("closing", [True, False])
+def test_who_may_be_given_conversations(state: State, order: Order, closing: bool) -> None:
+    backend = Backend("a")
+    backend.health.state, backend.order, backend.closing = state, order, closing
+    fine = state in (State.UP, State.STARTING) and order is Order.READY and not closing
+    assert (backend.eligible(), backend.has_room()) == (fine, not closing)
+    assert backend.state == (state if order is Order.READY else order).value
+
+
+def test_acks_count_from_where_they_were_enabled_and_wrap() -> None:
+    acks = Acks(sent=10, received=5)
+    assert [acks.upto(h) for h in (0, 1, 3, 3)] == [10, 11, 13, 13]
+    assert [acks.handled(n) for n in (5, 6, 5 + (1 << 32))] == [0, 1, 0]
+    acks._handled = (1 << 32) - 1
+    assert acks.upto(2) == 10 + (1 << 32) + 2
+
+
+def test_reprs_of_pools() -> None:
     assert repr(Pool()) == "<Pool empty>"
     assert repr(pool("a", "b")) == "<Pool a b>"

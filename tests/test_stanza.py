@@ -17,6 +17,7 @@ from balancer.stanza import (
     quote_attribute,
     start_tag_end,
     with_id,
+    with_last_child,
     with_prefixes,
     without_xmlns,
 )
@@ -198,3 +199,17 @@ def test_repr(value: Stanza, shown: str) -> None:
 )
 def test_is_address(jid: str, good: bool) -> None:
     assert is_address(jid) is good
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"<message/>", b"<message><x/></message>"),
+        (b"<message to='a' />", b"<message to='a' ><x/></message>"),
+        (b"<iq></iq>", b"<iq><x/></iq>"),
+        (b"<iq a='/>'>t</iq >", b"<iq a='/>'>t<x/></iq >"),
+        (b"<iq><iq></iq></iq>", b"<iq><iq></iq><x/></iq>"),
+    ],
+)
+def test_with_last_child(before: bytes, after: bytes) -> None:
+    assert with_last_child(before, b"<x/>") == after

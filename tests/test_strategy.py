@@ -69,21 +69,21 @@ def test_unknown_name() -> None:
 def test_full_backends_are_skipped(name: str) -> None:
     backends = crowd(1, 100, 1)
     one = made(name, backends)
-    backends[1].full = True
+    backends[1].congested = True
     picks = Counter(one.pick("key", spill=False) for _ in range(1_000))
     assert set(picks) == {backends[0], backends[2]}
-    backends[0].full = backends[2].full = True
-    assert one.pick("key", spill=False) is None
-    backends[1].full = False
+    backends[0].congested = backends[2].congested = True
+    assert one.pick("key", spill=False) in backends, "what waits should wait for somebody"
+    backends[1].congested = False
     assert one.pick("key", spill=False) is backends[1]
 
 
 def test_round_robin_saves_no_turns_for_who_was_full() -> None:
     backends = crowd(1, 1)
     one = made("round-robin", backends)
-    backends[0].full = True
+    backends[0].congested = True
     assert {one.pick("", spill=False) for _ in range(100)} == {backends[1]}
-    backends[0].full = False
+    backends[0].congested = False
     picks = [one.pick("", spill=False) for _ in range(20)]
     assert picks.count(backends[0]) in (10, 11)
 
@@ -93,15 +93,15 @@ def test_hash_insists_unless_it_may_spill() -> None:
     one = made("hash", backends)
     owner = one.pick("key", spill=True)
     assert owner is not None
-    owner.full = True
+    owner.congested = True
     assert one.pick("key", spill=False) is owner
     other = one.pick("key", spill=True)
     # It goes where it would if its owner were not there, and comes back.
     assert other is made("hash", [b for b in backends if b is not owner]).pick("key", spill=False)
     for backend in backends:
-        backend.full = True
-    assert one.pick("key", spill=True) is None
-    owner.full = False
+        backend.congested = True
+    assert one.pick("key", spill=True) is owner
+    owner.congested = False
     assert one.pick("key", spill=True) is owner
 
 
@@ -189,7 +189,7 @@ def test_hash_learns_a_new_weight() -> None:
     one = Hash()
     one.update(backends)
     before = Counter(one.pick(key, spill=False) for key in KEYS)
-    backends[0].weight = 9
+    backends[0].share = 9
     one.update(backends)
     after = Counter(one.pick(key, spill=False) for key in KEYS)
     assert before[backends[0]] / len(KEYS) == pytest.approx(0.5, abs=0.05)

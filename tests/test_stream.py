@@ -360,3 +360,34 @@ def test_welcome_is_for_those_who_proved_themselves() -> None:
 )
 def test_repr(stream: Initiator | Acceptor, shown: str) -> None:
     assert repr(stream) == shown
+
+
+# Ending from our side.
+
+
+def test_finishing_says_the_last_word_and_listens_on() -> None:
+    ours = opened_acceptor()
+    ours.finish()
+    assert ours.state is State.FINISHING
+    assert ours.outgoing() == b"</stream:stream>"
+    (stanza,) = ours.receive(b"<message to='a' from='b'/>")
+    assert isinstance(stanza, Stanza)
+    assert ours.receive(b"<a xmlns='urn:xmpp:sm:3' h='1'/>")
+    (closed,) = ours.receive(b"</stream:stream>")
+    assert isinstance(closed, Closed)
+    assert (ours.state, ours.outgoing()) == (State.CLOSED, b"")
+
+
+def test_what_is_wrong_after_the_last_word_is_not_answered() -> None:
+    ours = opened_acceptor()
+    ours.finish()
+    ours.outgoing()
+    (failed,) = ours.receive(b"<message></iq>")
+    assert isinstance(failed, Failed)
+    assert (ours.state, ours.outgoing()) == (State.CLOSED, b"")
+
+
+def test_finishing_before_the_handshake_is_closing() -> None:
+    ours = acceptor()
+    ours.finish()
+    assert ours.state is State.CLOSED

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,6 +27,9 @@ backoff_max = 5.0
 [listen]
 port = {{listen}}
 
+[admin]
+port = 0
+
 [[component]]
 jid = "{JID}"
 secret = "{SECRET}"
@@ -35,7 +38,7 @@ backend_secret = "{BACKEND_SECRET}"
 PROGRAM = [sys.executable, "-m", "balancer"]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("XMPP_BAL")}
 
 
@@ -45,35 +48,26 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=30,
-        env=_environment(),
+        env=environment(),
         check=False,
     )
 
 
-def _written(folder: Path, server: int = 5347, listen: int = 5348) -> Path:
+def written(folder: Path, server: int = 5347, listen: int = 5348) -> Path:
     file = folder / "balancer.toml"
     file.write_text(CONFIGURATION.format(server=server, listen=listen))
     return file
 
 
 def test_check_says_that_a_configuration_is_good(tmp_path: Path) -> None:
-    done = _run("check", str(_written(tmp_path)))
+    done = _run("check", str(written(tmp_path)))
     assert done.returncode == 0
     assert f"ok, 1 component(s): {JID}" in done.stdout
 
 
-def test_a_key_that_is_not_used_yet_is_said_to_be(tmp_path: Path) -> None:
-    file = _written(tmp_path)
-    file.write_text(file.read_text() + "max_unacked = 5\n[health]\ninterval = 1.0\n")
-    done = _run("check", str(file))
-    assert done.returncode == 0
-    assert "[health]: has no effect in this version" in done.stderr
-    assert "component[0].max_unacked: has no effect in this version" in done.stderr
-
-
 @pytest.mark.parametrize("command", ["check", "run", "show-config"])
 def test_a_wrong_configuration_is_one_line_and_exit_status_2(tmp_path: Path, command: str) -> None:
-    file = _written(tmp_path)
+    file = written(tmp_path)
     file.write_text(file.read_text().replace("[listen]", "[listne]"))
     done = _run(command, str(file))
     assert done.returncode == 2
@@ -84,13 +78,13 @@ def test_a_wrong_configuration_is_one_line_and_exit_status_2(tmp_path: Path, com
 
 @pytest.mark.parametrize("setting", ["listen.prot=1", "nonsense"])
 def test_a_wrong_setting_is_named(tmp_path: Path, setting: str) -> None:
-    done = _run("check", str(_written(tmp_path)), "--set", setting)
+    done = _run("check", str(written(tmp_path)), "--set", setting)
     assert done.returncode == 2
     assert setting.partition("=")[0] in done.stderr
 
 
 def test_show_config_shows_everything_but_secrets(tmp_path: Path) -> None:
-    done = _run("show-config", str(_written(tmp_path)), "--set", "listen.port=7")
+    done = _run("show-config", str(written(tmp_path)), "--set", "listen.port=7")
     assert done.returncode == 0
     shown = tomllib.loads(done.stdout)
     assert shown["listen"]["port"] == 7
@@ -102,7 +96,7 @@ def test_show_config_shows_everything_but_secrets(tmp_path: Path) -> None:
 def test_a_taken_port_is_named_and_exit_status_3(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = _run("run", str(_written(tmp_path, listen=port)))
+        done = _run("run", str(written(tmp_path, listen=port)))
     assert done.returncode == 3
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
 
@@ -126,9 +120,9 @@ class _Running:
 
 
 @asynccontextmanager
-async def _running(arguments: Sequence[str]) -> AsyncIterator[_Running]:
+async def running(*arguments: str | Path) -> AsyncIterator[_Running]:
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM, "run", *arguments, stderr=asyncio.subprocess.PIPE, env=_environment()
+        *PROGRAM, "run", *map(str, arguments), stderr=asyncio.subprocess.PIPE, env=environment()
     )
     try:
         yield _Running(process)
@@ -143,8 +137,8 @@ async def test_run_says_when_it_is_up_and_stops_in_good_order(
     prosody: XmppServer, tmp_path: Path
 ) -> None:
     (listen,) = free_ports("127.0.0.1", 1)
-    file = _written(tmp_path, prosody.component_port, listen)
-    async with _running([str(file)]) as balancer:
+    file = written(tmp_path, prosody.component_port, listen)
+    async with running(file) as balancer:
         await balancer.says("listening for backends")
         await balancer.says("the server has accepted the handshake")
         async with RawBackend(listen) as backend:
@@ -157,8 +151,8 @@ async def test_run_says_when_it_is_up_and_stops_in_good_order(
 @pytest.mark.asyncio
 async def test_a_second_signal_stops_at_once(prosody: XmppServer, tmp_path: Path) -> None:
     (listen,) = free_ports("127.0.0.1", 1)
-    file = _written(tmp_path, prosody.component_port, listen)
-    async with _running([str(file), "--set", "shutdown_timeout=60"]) as balancer:
+    file = written(tmp_path, prosody.component_port, listen)
+    async with running(file, "--set", "shutdown_timeout=60") as balancer:
         await balancer.says("the server has accepted the handshake")
         async with RawBackend(listen) as backend:
             await backend.join()
@@ -176,9 +170,9 @@ async def test_a_reload_takes_what_is_right_and_keeps_the_old_otherwise(
     prosody: XmppServer, tmp_path: Path
 ) -> None:
     (listen,) = free_ports("127.0.0.1", 1)
-    file = _written(tmp_path, prosody.component_port, listen)
+    file = written(tmp_path, prosody.component_port, listen)
     good = file.read_text()
-    async with _running([str(file)]) as balancer:
+    async with running(file) as balancer:
         await balancer.says("the server has accepted the handshake")
         file.write_text(good.replace("[listen]", "[listne]"))
         balancer.process.send_signal(signal.SIGHUP)

@@ -1,0 +1,117 @@
+"""Carries out what was decided: who is on which link, and one write per destination."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import structlog
+
+from balancer.decisions import Answer, Changed, Close, Decision, Drop, Forward, Refuse, Tell
+from balancer.link import Link
+from balancer.pool import Backend
+
+log = structlog.get_logger("component")
+
+#: Names whose last error is remembered.
+MAX_ERRORS: Final = 1000
+
+
+class Carrier:
+    """The links of one component.
+
+    Args:
+        jid: the component's, for the log.
+    """
+
+    def __init__(self, jid: str) -> None:
+        self.jid = jid
+        self.server: Link | None = None
+        self.last_errors: dict[str, str] = {}  # by a backend's name
+        self._links: dict[Backend, Link] = {}
+        self._backends: dict[Link, Backend] = {}
+        self._dirty: list[Link] = []
+
+    def __repr__(self) -> str:
+        return f"<Carrier {self.jid} {len(self._links)} backends>"
+
+    def __iter__(self) -> Iterator[tuple[Backend, Link]]:
+        return iter(list(self._links.items()))
+
+    def backend(self, link: Link) -> Backend | None:
+        """Who is on a link, if anybody still is."""
+        return self._backends.get(link)
+
+    def link(self, backend: Backend) -> Link | None:
+        """The link of a backend, if it still has one."""
+        return self._links.get(backend)
+
+    def add(self, backend: Backend, link: Link) -> None:
+        """A backend is on this link; the stream's own welcome is to be written."""
+        self._links[backend] = link
+        self._backends[link] = backend
+        self._dirty.append(link)
+
+    def remove(self, backend: Backend) -> Link:
+        """Write nothing more to a backend."""
+        link = self._links.pop(backend)
+        del self._backends[link]
+        return link
+
+    def note_error(self, backend: Backend, text: str) -> None:
+        """Remember what went wrong with a backend last, for those who ask."""
+        self.last_errors.pop(backend.name, None)
+        self.last_errors[backend.name] = text
+        if len(self.last_errors) > MAX_ERRORS:
+            del self.last_errors[next(iter(self.last_errors))]
+
+    def carry_out(self, decisions: Iterable[Decision]) -> None:
+        """Do what was decided, in order."""
+        for decision in decisions:
+            kind = type(decision)
+            if kind is Forward or kind is Answer or kind is Tell:
+                self._write(decision)  # type: ignore[arg-type]  # mypy does not narrow by `kind`
+            else:
+                self._act(decision)
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            link.flush()
+
+    def _write(self, decision: Forward | Answer | Tell) -> None:
+        backend = decision.backend
+        link = self.server if backend is None else self._links.get(backend)
+        if backend is not None and backend.closing:
+            return  # our last word to it is said
+        if link is None:
+            log.error("nobody to write to", component=self.jid, decision=decision)
+        elif link.send(decision.data):
+            self._dirty.append(link)
+
+    def _act(self, decision: Decision) -> None:
+        match decision:
+            case Refuse(backend, condition, text):
+                self.note_error(backend, f"{condition}: {text}")
+                log.warning(
+                    "backend refused",
+                    component=self.jid,
+                    backend=backend.name,
+                    condition=condition,
+                    reason=text,
+                )
+                link = self._links.get(backend)
+                if link is not None:
+                    link.fail(condition, text)
+            case Close(backend):
+                link = self._links.get(backend)
+                if link is not None:
+                    link.finish()
+            case Changed(backend, why):
+                log.info(
+                    "backend state",
+                    component=self.jid,
+                    backend=backend.name,
+                    state=backend.state,
+                    reason=why,
+                )
+            case Drop(_, reason):
+                log.debug("let go", component=self.jid, reason=reason)

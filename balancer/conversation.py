@@ -1,0 +1,98 @@
+"""Who has a conversation: the backend that a stanza from the server belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from balancer.affinity import CONVERSATIONS, Recall
+from balancer.decisions import Rules
+from balancer.pool import Backend, Pool
+from balancer.stanza import Stanza
+from balancer.strategy import Strategy
+
+#: Entries and seconds for which an error still finds the backend that caused it.
+RETURNS: Final = (50_000, 120.0)
+
+#: Entries and seconds of multi-step exchanges: XEP-0050 sessions, XEP-0047 bytestreams.
+SESSIONS: Final = (50_000, 3600.0)
+
+
+class Conversations:
+    """Finds the owner of a conversation, and picks one for a new one.
+
+    Args:
+        rules: what the operator decided.
+        strategy: picks the backend of a new conversation.
+    """
+
+    def __init__(self, rules: Rules, strategy: Strategy) -> None:
+        self._known = Recall(rules.affinity_entries, rules.affinity_ttl)
+        self._sessions = Recall(*SESSIONS)
+        self._returns = Recall(*RETURNS)
+        self.configure(rules, strategy)
+
+    def __repr__(self) -> str:
+        return f"<Conversations {len(self._known)} known, {len(self._sessions)} sessions>"
+
+    def configure(self, rules: Rules, strategy: Strategy) -> None:
+        """Go on under other rules; the strategy must be told who is there."""
+        self._spill = rules.spill
+        self._key: Callable[[Stanza], str] = CONVERSATIONS[rules.affinity]
+        self._known.limit(rules.affinity_entries, rules.affinity_ttl)
+        # A hash finds a conversation's backend again by itself; any other choice is remembered.
+        self._remembers = rules.affinity != "none" and not strategy.finds_again
+        self._strategy = strategy
+
+    def update(self, pool: Pool) -> None:
+        """Learn who may be given new conversations."""
+        self._strategy.update([each for each in pool if each.eligible() or each.lingers])
+
+    def moves_by_itself(self) -> bool:
+        """Whether a newcomer takes conversations from those who have them."""
+        return self._strategy.finds_again
+
+    def owner(self, stanza: Stanza, now: float) -> Backend | None:
+        """The backend that a stanza belongs to, if there is one."""
+        if stanza.type == "error" and stanza.kind != "iq":
+            caused_by = self._returns.get((stanza.to, stanza.sender, stanza.id), now)
+            if caused_by is not None:
+                return caused_by
+        session = stanza.clues.get("session")
+        if session is None:
+            return self._owner(stanza, now)
+        owner = self._sessions.get((stanza.sender, session), now)
+        if owner is None:
+            owner = self._owner(stanza, now)
+        if owner is not None:
+            self._sessions.put((stanza.sender, session), owner, now)
+        return owner
+
+    def _owner(self, stanza: Stanza, now: float) -> Backend | None:
+        key = self._key(stanza)
+        if not self._remembers:
+            return self._strategy.pick(key, spill=self._spill)
+        owner = self._known.get(key, now)
+        if owner is None or (self._spill and not owner.has_room()):
+            owner = self._strategy.pick(key, spill=self._spill)
+        if owner is not None:
+            self._known.put(key, owner, now)
+        return owner
+
+    def sent(self, backend: Backend, stanza: Stanza, now: float) -> None:
+        """Note what a backend sends: errors come back to it, and its sessions stay with it."""
+        if stanza.kind != "iq" and stanza.type != "error":
+            self._returns.put((stanza.sender, stanza.to, stanza.id), backend, now)
+        session = stanza.clues.get("session")
+        if session is not None:
+            self._sessions.put((stanza.to, session), backend, now)
+
+    def forget(self, backend: Backend) -> None:
+        """A backend has gone: its conversations are anybody's."""
+        for table in (self._known, self._sessions, self._returns):
+            table.forget(backend)
+
+    def expire(self, now: float) -> None:
+        """Forget what has been silent for too long."""
+        for table in (self._known, self._sessions, self._returns):
+            table.expire(now)

@@ -1,0 +1,34 @@
+"""What the configuration means to policy."""
+
+from __future__ import annotations
+
+import random
+
+from balancer.config import ComponentConfig, HealthConfig
+from balancer.decisions import Rules
+from balancer.health import HealthRules
+from balancer.strategy import Strategy, strategy
+
+
+def picking(config: ComponentConfig) -> Strategy:
+    """The strategy of a component, a new one."""
+    return strategy(config.strategy, random.random)
+
+
+def rules(config: ComponentConfig, health: HealthConfig) -> Rules:
+    """The rules of a component."""
+    return Rules(
+        jid=config.jid,
+        affinity=config.affinity,
+        spill=config.when_full == "spill",
+        queue_size=config.queue_size,
+        queue_bytes=config.queue_bytes,
+        queue_timeout=config.queue_timeout,
+        iq_timeout=config.iq_timeout,
+        affinity_entries=config.affinity_entries,
+        affinity_ttl=config.affinity_ttl,
+        max_unacked=config.max_unacked,
+        max_unacked_bytes=config.max_unacked_bytes,
+        redeliver=frozenset(config.redeliver),
+        health=HealthRules(**health.model_dump()),
+    )
