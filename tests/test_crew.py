@@ -464,6 +464,15 @@ def test_an_order_to_nobody() -> None:
         router().crew.order("zoe", Order.DRAIN, 0)
 
 
+def test_a_weight_can_be_set() -> None:
+    made = router("a", "b")
+    made.crew.weigh("a", 200, 0)
+    owners = [owner(made.from_server(message(sender=f"u{n}@x"), 0)[:1]).name for n in range(50)]
+    assert owners.count("a") > 40
+    with pytest.raises(KeyError, match="zoe"):
+        made.crew.weigh("zoe", 2, 0)
+
+
 def test_sessions_stay_with_who_is_drained() -> None:
     made = router("a", "b")
     has = owner(made.from_server(message(), 0))

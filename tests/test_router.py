@@ -592,7 +592,8 @@ def test_what_waited_for_who_left_moves_in_order() -> None:
     made.crew.full(has)
     for each in stanzas:
         made.from_server(each, 0)
-    assert made.crew.leave(has, 1) == [Forward(other, each.data) for each in stanzas]
+    moved = [each for each in made.crew.leave(has, 1) if not isinstance(each, Tell)]
+    assert moved == [Forward(other, each.data) for each in stanzas]
     made.delivery.received(other, 3)
     made.crew.full(other)
     made.from_server(stanzas[0], 2)
