@@ -67,17 +67,24 @@ class Carrier:
 
     def carry_out(self, decisions: Iterable[Decision]) -> None:
         """Do what was decided, in order."""
+        links = self._links
         for decision in decisions:
-            kind = type(decision)
-            if kind is Forward or kind is Answer or kind is Tell:
-                self._write(decision)  # type: ignore[arg-type]  # mypy does not narrow by `kind`
+            if type(decision) is Forward:  # nearly all of them
+                backend, data = decision
+                link = self.server if backend is None else links.get(backend)
+                if link is None:
+                    log.error("nobody to write to", component=self.jid, decision=decision)
+                elif link.send(data):
+                    self._dirty.append(link)
+            elif type(decision) is Answer or type(decision) is Tell:
+                self._write(decision)
             else:
                 self._act(decision)
         dirty, self._dirty = self._dirty, []
         for link in dirty:
             link.flush()
 
-    def _write(self, decision: Forward | Answer | Tell) -> None:
+    def _write(self, decision: Answer | Tell) -> None:
         backend = decision.backend
         link = self.server if backend is None else self._links.get(backend)
         if backend is not None and backend.closing:

@@ -9,6 +9,7 @@ Imports that only one command needs are made by that command: `run` must be quic
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 import signal
@@ -141,6 +142,16 @@ def _overrides(settings: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
+def _settle_memory() -> None:
+    """What is here by now stays; what a stanza needs dies young and in no cycle.
+
+    The collector would look through thousands of waiting stanzas after every 700 new ones.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+
+
 async def _administered(service: Service) -> Admin | None:
     """The status page and the API, if they are wanted."""
     config = service.config.admin
@@ -189,6 +200,7 @@ async def _serve(config: Config, file: Path, settings: Sequence[str]) -> None:
         typer.echo(f"xmpp-balancer: {error}", err=True)
         await service.stop()
         raise typer.Exit(CANNOT_START) from None
+    _settle_memory()
     stopped = asyncio.create_task(stop.wait())
     ended = asyncio.create_task(service.wait())
     reloading = asyncio.create_task(reload())

@@ -12,10 +12,11 @@ import secrets
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
+from balancer import batch
 from balancer.acknowledging import acknowledging
 from balancer.carrier import Carrier
 from balancer.config import ComponentConfig, HealthConfig, ServerConfig
@@ -190,6 +191,9 @@ class Component:
         now = time.monotonic()
         backend.health.heard = now
         decisions: list[Decision] = []
+        if link.stream.only_stanzas():
+            decisions = batch.from_backend(self.router, backend, cast(list[Stanza], events), now)
+            events = []
         for event in events:
             verdict: list[Decision] = []
             if type(event) is Stanza:
@@ -209,6 +213,8 @@ class Component:
             if verdict and type(verdict[0]) is Refuse:
                 break
         self._do(decisions)
+        if self._paused:
+            self._balance_pressure()
         self._look_whether_settled()
 
     def full(self, link: Link) -> None:
@@ -242,12 +248,8 @@ class Component:
 
     def server_received(self, events: list[Event]) -> None:
         now = time.monotonic()
-        decisions: list[Decision] = []
-        route = self.router.from_server
-        for event in events:
-            if type(event) is Stanza:
-                decisions += route(event, now)
-        self._do(decisions)
+        stanzas = [event for event in events if type(event) is Stanza]
+        self._do(batch.from_server(self.router, stanzas, now))
         self._balance_pressure()
 
     def server_changed(self, state: LinkState) -> None:
@@ -290,7 +292,7 @@ class Component:
         if link is None:
             self._paused = False
             return
-        crowded = self.router.crowded()
+        crowded = self.router.crowded(time.monotonic())
         if crowded and not self._paused:
             link.pause()
         elif self._paused and not crowded:

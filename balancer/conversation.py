@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, cast
 
 from balancer.affinity import CONVERSATIONS, Recall
 from balancer.decisions import Rules
@@ -18,6 +18,13 @@ RETURNS: Final = (50_000, 120.0)
 SESSIONS: Final = (50_000, 3600.0)
 
 
+#: Addresses whose owner is kept at hand.
+FOUND: Final = 200_000
+
+#: Which address decides, as the index of a stanza's field.
+_ADDRESS: Final = {"recipient": 1, "recipient-full": 1, "sender": 2, "sender-full": 2}
+
+
 class Conversations:
     """Finds the owner of a conversation, and picks one for a new one.
 
@@ -30,6 +37,7 @@ class Conversations:
         self._known = Recall(rules.affinity_entries, rules.affinity_ttl)
         self._sessions = Recall(*SESSIONS)
         self._returns = Recall(*RETURNS)
+        self._found: dict[str, Backend] = {}  # by address; see `owner`
         self.configure(rules, strategy)
 
     def __repr__(self) -> str:
@@ -43,10 +51,15 @@ class Conversations:
         # A hash finds a conversation's backend again by itself; any other choice is remembered.
         self._remembers = rules.affinity != "none" and not strategy.finds_again
         self._strategy = strategy
+        # Where the address alone decides, what was found holds until somebody comes or goes.
+        by_address = strategy.finds_again and not rules.spill and rules.affinity in _ADDRESS
+        self._address = _ADDRESS[rules.affinity] if by_address else None
+        self._found.clear()
 
     def update(self, pool: Pool) -> None:
         """Learn who may be given new conversations."""
         self._strategy.update([each for each in pool if each.eligible() or each.lingers])
+        self._found.clear()
 
     def moves_by_itself(self) -> bool:
         """Whether a newcomer takes conversations from those who have them."""
@@ -54,6 +67,16 @@ class Conversations:
 
     def owner(self, stanza: Stanza, now: float) -> Backend | None:
         """The backend that a stanza belongs to, if there is one."""
+        if self._address is not None and not stanza[6] and stanza[4] != "error":
+            address = cast(str | None, stanza[self._address]) or ""
+            found = self._found.get(address)
+            if found is None:
+                found = self._owner(stanza, now)
+                if found is not None:
+                    if len(self._found) >= FOUND:
+                        self._found.clear()
+                    self._found[address] = found
+            return found
         if stanza.type == "error" and stanza.kind != "iq":
             caused_by = self._returns.get((stanza.to, stanza.sender, stanza.id), now)
             if caused_by is not None:
@@ -67,6 +90,13 @@ class Conversations:
         if owner is not None:
             self._sessions.put((stanza.sender, session), owner, now)
         return owner
+
+    def at_hand(self) -> tuple[Mapping[str, Backend], int]:
+        """What was found by address alone, and the index of that address in a stanza.
+
+        Nothing, where more than the address decides.
+        """
+        return (self._found, self._address) if self._address is not None else ({}, 0)
 
     def _owner(self, stanza: Stanza, now: float) -> Backend | None:
         key = self._key(stanza)

@@ -184,6 +184,7 @@ class Crew:
     def full(self, backend: Backend) -> None:
         """A backend's socket takes nothing more for now."""
         backend.congested = True
+        backend.room = 0
 
     def room(self, backend: Backend, now: float) -> list[Decision]:
         """A backend's socket takes stanzas again: what waited for it comes first."""
@@ -208,7 +209,7 @@ class Crew:
         if upto > backend.ledger.sent:
             return [Refuse(backend, "undefined-condition", f"h={h} is more than was sent")]
         check = backend.ledger.answered()
-        self._delivery.received(backend, upto)
+        self._delivery.received(backend, backend.ledger.mark_at(upto))
         return self._passed(backend, check, now)
 
     def enable_acks(self, backend: Backend) -> None:
@@ -217,6 +218,7 @@ class Crew:
 
     def _passed(self, backend: Backend, check: Check | None, now: float) -> list[Decision]:
         decisions: list[Decision] = []
+        backend.moved = now
         was_down = backend.health.state is State.DOWN
         if check is not None and backend.health.passed(now, now - check.asked):
             decisions.append(Changed(backend, "it answers its checks"))
@@ -330,6 +332,7 @@ class Crew:
     def close(self, backend: Backend, now: float) -> list[Decision]:
         """A backend's stream is to be ended; what it still sends is welcome until it is."""
         backend.closing = True
+        backend.room = 0
         self._update(now)
         return [Close(backend)]
 

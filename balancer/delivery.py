@@ -7,13 +7,13 @@ that it may not have handled, in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from balancer.counts import Counts
 from balancer.decisions import GONE, NOBODY, STOPPING, Decision, Drop, Forward, Rules, Tell, timeout
 from balancer.hold import Budget, Held, Queue
 from balancer.inflight import Inflight
-from balancer.ledger import MAX_CHECKS, OURS, Check
+from balancer.ledger import MAX_CHECKS, OURS, Check, Mark
 from balancer.pool import Backend
 from balancer.retries import RetryBudget
 from balancer.stanza import CONTROL_NS, PING_NS, Stanza, quote_attribute, with_last_child
@@ -21,6 +21,8 @@ from balancer.upward import Upward
 
 #: How a backend can tell that another may have seen a stanza before.
 REDELIVERED = f"<redelivered xmlns='{CONTROL_NS}'/>".encode()
+
+_new = tuple.__new__
 
 #: XEP-0198 §4: a request for an acknowledgement.
 ACK_REQUEST = b"<r xmlns='urn:xmpp:sm:3'/>"
@@ -54,7 +56,7 @@ class Delivery:
     @property
     def held(self) -> int:
         """Stanzas that wait, are unacknowledged, or are requests without an answer yet."""
-        unacknowledged = sum(_count(backend.ledger.entries) for backend in self._waiting)
+        unacknowledged = sum(backend.ledger.unfinished for backend in self._waiting)
         return self.budget.used + len(self.inflight) + unacknowledged
 
     def configure(self, rules: Rules) -> None:
@@ -65,6 +67,7 @@ class Delivery:
         self.retries.reserve = rules.max_unacked
         for backend in self._waiting:
             backend.ledger.limit(*rules.window)
+            backend.room = 0
 
     def queued(self, backend: Backend) -> int:
         """Stanzas that wait for a backend."""
@@ -93,29 +96,38 @@ class Delivery:
             now: the time.
         """
         stanza = held if type(held) is Stanza else held.item  # type: ignore[union-attr]
-        queue = self._nobody if owner is None else self._waiting[owner]
-        if owner is not None and not queue and owner.has_room():
-            return self._write(owner, stanza, now)
+        if owner is None:
+            queue = self._nobody
+        else:
+            queue = self._waiting[owner]
+            if not queue and owner.has_room():
+                return self._write(owner, stanza, now)
+        if owner is not None:
+            owner.room = 0
         if type(held) is Held:
             queue.put_back(held)
             return []
-        if queue.put(stanza, len(stanza.data), now):
+        # One backend may not use up what all wait in.
+        alone = owner is None or len(self._waiting) == 1
+        room = alone or len(queue) * 2 < self.budget.stanzas
+        if room and queue.put(stanza, len(stanza.data), now):
             return []
         reason = "queue_full" if self.budget.timeout else "no_backend"
         return self._upward.answer(stanza, NOBODY, reason)
 
     def _write(self, owner: Backend, stanza: Stanza, now: float) -> list[Decision]:
         ledger = owner.ledger
-        if stanza.is_request:
-            # While this one was held, another may have got a request under the same id.
-            holder = self.inflight.holder(stanza.sender, stanza.to, stanza.id)
-            if holder is not None and holder is not owner:
+        kind, _, _, _, type_, data, _ = stanza
+        request = kind == "iq" and type_ in ("get", "set")
+        if request:
+            holder = self.inflight.open(owner, stanza, now, ledger.sent + 1)
+            if holder is not None:
                 return self.give(holder, stanza, now)
-            self.inflight.open(owner, stanza, now, ledger.sent + 1)
-        ledger.add(stanza)
-        if ledger.wants_barrier():
-            return [Forward(owner, stanza.data), self.ask(owner, now)]
-        return [Forward(owner, stanza.data)]
+        decisions: list[Decision] = [_new(Forward, (owner, data))]
+        if ledger.add(stanza, not request):
+            decisions.append(self.ask(owner, now))
+        owner.room = ledger.free() if owner.has_room() and not self._waiting[owner] else 0
+        return decisions
 
     def serve(self, backend: Backend, now: float) -> list[Decision]:
         """A backend may have room: what waits for it comes first, in order."""
@@ -151,12 +163,12 @@ class Delivery:
         """A backend has answered a check of ours: what was written before it was received."""
         check = backend.ledger.answered(id)
         if check is not None:
-            self.received(backend, check.upto)
+            self.received(backend, check.mark)
         return check
 
-    def received(self, backend: Backend, upto: int) -> None:
-        """A backend has received everything up to that number of its ledger."""
-        self._counts.delivered += _count(backend.ledger.acknowledge(upto))
+    def received(self, backend: Backend, mark: Mark) -> None:
+        """A backend has received everything up to a mark of its ledger."""
+        self._counts.delivered += backend.ledger.acknowledge(mark)
 
     def settle(self, backend: Backend, reply: Stanza) -> bool:
         """Take a backend's answer to a request; tells whether somebody waits for it."""
@@ -251,7 +263,7 @@ class Delivery:
             now: the time.
         """
         decisions: list[Decision] = []
-        for backend, request, _ in self.inflight.expire(now):
+        for backend, request, _, _ in self.inflight.expire(now):
             backends.append(backend)
             late = timeout(f"{backend.name} did not answer in {self._rules.iq_timeout:g} s")
             decisions += self._upward.answer(request, late, "iq_timeout")
@@ -268,8 +280,3 @@ class Delivery:
             for held in queue.pop_all()
             for each in self._upward.answer(held.item, STOPPING, "stopping")
         ]
-
-
-def _count(stanzas: Iterable[Stanza]) -> int:
-    """How many of a ledger's stanzas end with being received; requests end with their answer."""
-    return sum(stanza is not OURS and not stanza.is_request for stanza in stanzas)

@@ -7,8 +7,8 @@ It does no I/O, and a peer's bad input is not raised: it ends the framer with a 
 Three things about expat shape this file:
 
 * *Where a stanza ends.*  In the end handler ``CurrentByteIndex`` points at the ``<`` of an end
-  tag, but past the ``/>`` of an empty element.  Which of the two it was is read from the start
-  tag, and only when the stanza had no child (otherwise it must have an end tag).
+  tag, but past the ``/>`` of an empty element; the root alone could be closed right there, and
+  it has another name.  A stanza begins where the last one ended.
 * *A parser forgets nothing.*  It keeps every name it has ever seen (160 MiB after 500,000 made-up
   names), so at intervals a new one gets the same header and the unfinished tail.  It costs
   microseconds.
@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
-from balancer.clues import ATTRIBUTE_CLUES, CONTROLS, DELEGATIONS, GRANTS, THREADS
+from balancer.clues import CHILDREN, DELEGATIONS, Clue
 from balancer.errors import StreamViolation
 from balancer.stanza import (
     ACCEPT_NS,
@@ -45,7 +45,27 @@ RENEW_AFTER: Final = 1 << 18
 #: Bytes that a stream header may have, XML declaration included.
 MAX_HEADER: Final = 1 << 14
 
-_STANZAS: Final = {f"{ns} {kind}": kind for ns in (ACCEPT_NS, CLIENT_NS) for kind in KINDS}
+
+class _Known(NamedTuple):
+    """A stanza by expat's name for it: how it must begin, its name having no prefix, and end."""
+
+    kind: str
+    starts: frozenset[bytes]
+    length: int
+    end: bytes
+
+
+_STANZAS: Final = {
+    f"{ns} {kind}": _Known(
+        kind,
+        frozenset(f"<{kind}{after}".encode() for after in " \t\r\n/>"),
+        len(kind) + 2,
+        f"</{kind}".encode(),
+    )
+    for ns in (ACCEPT_NS, CLIENT_NS)
+    for kind in KINDS
+}
+_new = tuple.__new__
 _PREFIXED_TEXT: Final = "a stanza's own namespace may not have a prefix (RFC 6120 §4.8.5)"
 _TEXT_BETWEEN: Final = "text between stanzas"
 _NEEDS_RENEWAL: Final = expat.version_info >= (2, 6, 0) and not hasattr(
@@ -95,7 +115,9 @@ class Framer:
         self._max_size = max_size
         # one more: the stream's root counts too
         self._max_depth = max_depth + 1 if max_depth is not None else 1 << 62
+        self.only_stanzas = True  # of what was last returned
         self._events: list[Event] = []
+        self._clues: Mapping[str, str] = NO_CLUES
         self._header: bytes | None = None
         self._prefixes: dict[str, str] = {}
         self._declared: dict[str, str] = {}
@@ -119,6 +141,7 @@ class Framer:
         if self._ended:
             return []
         self._events = []
+        self.only_stanzas = True
         self._take(data)
         try:
             self._parser.Parse(data, False)
@@ -159,16 +182,15 @@ class Framer:
             if self._length > MAX_HEADER:
                 raise self._header_too_long()
             return
-        done = self._done if self._depth == 1 else self._start
-        if done > self._base:
-            self._drop_until(done)
-        if self._depth == 1 and self._length:
+        if self._done > self._base:
+            self._drop_until(self._done)
+        if self._length and self._buffer()[0] != 0x3C:
             # Between stanzas only white space may stand (keep-alives); it is not kept.
             tail = self._buffer().lstrip(b" \t\r\n")
-            self._drop_until(self._base + self._length - len(tail))
-            self._done = self._base
             if tail and not tail.startswith(b"<"):
                 raise StreamViolation("bad-format", _TEXT_BETWEEN)
+            self._drop_until(self._base + self._length - len(tail))
+            self._done = self._base
         if self._length > self._max_size:
             raise self._too_large()
 
@@ -191,8 +213,6 @@ class Framer:
 
     def _reset(self) -> None:
         parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
-        parser.ordered_attributes = True
-        parser.buffer_text = True
         if hasattr(parser, "SetReparseDeferralEnabled"):  # pragma: no cover - by version
             parser.SetReparseDeferralEnabled(False)
         parser.StartElementHandler = self._start_root
@@ -212,12 +232,13 @@ class Framer:
         header, tail = self._header, self._buffer()
         assert header is not None
         self._reset()
+        self._clues = NO_CLUES
         self._parser.StartElementHandler = None
         self._parser.StartNamespaceDeclHandler = None
         self._parser.Parse(header, False)
         self._depth = 1
         self._base = self._done = len(header)
-        self._parser.StartElementHandler = self._start_top
+        self._parser.StartElementHandler = self._start_element
         if tail:
             self._parser.Parse(tail, False)
 
@@ -225,16 +246,19 @@ class Framer:
         if self._ended:  # what follows </stream:stream> is nobody's
             return
         self._events.append(last)
+        self.only_stanzas = False
         self._ended = True
         self._parts = []
         self._length = 0
 
-    # Handlers, by depth: the root, a top-level element, a child of one, anything deeper.
+    # Handlers.  Depth 1 is the stream's root, 2 a top-level element, 3 its children.  Two of them
+    # are called for every element there is: most of what a stanza costs is spent here, so they
+    # call nothing they need not.
 
     def _namespace(self, prefix: str | None, name: str | None) -> None:
         self._declared[prefix or ""] = name or ""
 
-    def _start_root(self, name: str, attributes: list[str]) -> None:
+    def _start_root(self, name: str, attributes: dict[str, str]) -> None:
         parser = self._parser
         start = parser.CurrentByteIndex
         buffer = self._buffer()
@@ -249,112 +273,126 @@ class Framer:
             for prefix, namespace in self._declared.items()
             if prefix and (prefix, namespace) != ("stream", STREAM_NS)
         }
-        self._events.append(Header(name, _pairs(attributes), self._declared))
+        self.only_stanzas = False
+        self._events.append(Header(name, attributes, self._declared))
         self._done = end
         self._depth = 1
         parser.StartNamespaceDeclHandler = None
-        parser.StartElementHandler = self._start_top
+        parser.StartElementHandler = self._start_element
 
-    def _start_top(self, name: str, attributes: list[str]) -> None:
-        self._depth = 2
-        self._start = self._parser.CurrentByteIndex
-        if self._start != self._done:
-            self._check_gap(self._start)
-        self._name = name
-        self._attributes = attributes
-        self._childless = True
-        self._clues: dict[str, str] | None = None
-        self._parser.StartElementHandler = self._start_child
-
-    def _start_child(self, name: str, attributes: list[str]) -> None:
-        self._childless = False
-        self._depth += 1
-        if self._depth > self._max_depth:
+    def _start_element(self, name: str, attributes: dict[str, str]) -> None:
+        depth = self._depth + 1
+        self._depth = depth
+        if depth == 2:
+            self._attributes = attributes
+        elif depth > self._max_depth:
             raise StreamViolation("policy-violation", "a stanza is nested too deeply")
-        if self._depth != 3:
-            return
-        if name in ATTRIBUTE_CLUES:
-            clue, attribute = ATTRIBUTE_CLUES[name]
-            value = _pairs(attributes).get(attribute)
+        elif depth == 3:
+            clue = CHILDREN.get(name)
+            if clue is not None:
+                self._look_into(clue, name, attributes)
+
+    def _look_into(self, clue: Clue, name: str, attributes: dict[str, str]) -> None:
+        """A child says something that routing needs."""
+        if clue.attribute is not None:
+            value = attributes.get(clue.attribute)
             if value is not None:
-                self._clue(clue, value)
-        elif name in GRANTS:
-            self._clue("grant", GRANTS[name])
+                self._clue(clue.name, value)
+        elif clue.name == "thread":
+            self._parser.CharacterDataHandler = self._thread
+            self._parser.EndElementHandler = self._end_looking
+        else:
+            self._clue(clue.name, clue.value)
             if name in DELEGATIONS:
                 self._parser.StartElementHandler = self._start_delegated
-        elif name in CONTROLS:
-            self._clue("control", CONTROLS[name])
-        elif name in THREADS:
-            self._parser.CharacterDataHandler = self._thread
+                self._parser.EndElementHandler = self._end_looking
 
-    def _start_delegated(self, name: str, attributes: list[str]) -> None:
+    def _start_delegated(self, name: str, attributes: dict[str, str]) -> None:
         # XEP-0355 §4.3: <iq><delegation><forwarded><iq from='the user'>
         self._depth += 1
         if self._depth > self._max_depth:
             raise StreamViolation("policy-violation", "a stanza is nested too deeply")
         if self._depth == 5 and name == f"{CLIENT_NS} iq":
-            sender = _pairs(attributes).get("from")
+            sender = attributes.get("from")
             if sender is not None:
                 self._clue("delegated", sender)
 
     def _thread(self, text: str) -> None:
-        self._clue("thread", ((self._clues or {}).get("thread") or "") + text)
+        self._clue("thread", self._clues.get("thread", "") + text)
 
     def _clue(self, name: str, value: str) -> None:
-        if self._clues is None:
-            self._clues = {}
-        self._clues[name] = value
+        self._clues = {**self._clues, name: value}
 
-    def _end_element(self, name: str) -> None:
+    def _end_looking(self, name: str) -> None:
+        """The end of something within a child that is looked into, or of that child."""
         self._depth -= 1
         if self._depth == 2:
-            self._parser.CharacterDataHandler = None
-            self._parser.StartElementHandler = self._start_child
-        elif self._depth == 1:
-            self._end_top()
-        elif self._depth == 0:
+            parser = self._parser
+            parser.CharacterDataHandler = None
+            parser.StartElementHandler = self._start_element
+            parser.EndElementHandler = self._end_element
+
+    def _end_element(self, name: str) -> None:
+        depth = self._depth - 1
+        self._depth = depth
+        if depth > 1:
+            return
+        if depth == 0:
             self._check_gap(self._parser.CurrentByteIndex)
             self._end(Closed())
+            return
+        parts, base = self._parts, self._base
+        buffer = parts[0] if len(parts) == 1 else self._buffer()
+        start = self._done - base
+        if buffer[start] != 0x3C:  # "<": nothing stands between two stanzas as a rule
+            start = self._skip_gap(buffer, start)
+        end = self._parser.CurrentByteIndex - base
+        known = _STANZAS.get(name)
+        if known is None:
+            self._end_other(name, buffer, start, end)
+            return
+        kind, starts, length, tag = known
+        if buffer.startswith(tag, end):  # else it is an empty element, and ends right there
+            end = buffer.index(b">", end) + 1
+        if end - start > self._max_size:
+            raise self._too_large()
+        self._done = base + end
+        data = buffer[start:end]
+        if data[:length] not in starts:
+            raise StreamViolation("bad-namespace-prefix", _PREFIXED_TEXT)
+        if self._prefixes or name[8] == "l":  # "jabber:client"
+            data = self._adapted(name, data)
+        get = self._attributes.get
+        clues = self._clues
+        # What NamedTuple's own constructor does, in a third of its time.
+        self._events.append(
+            _new(Stanza, (kind, get("to"), get("from"), get("id"), get("type"), data, clues))
+        )
+        if clues:
+            self._clues = NO_CLUES
 
-    def _end_top(self) -> None:
-        parser = self._parser
-        buffer = self._buffer()
-        start = self._start - self._base
-        if self._childless:
-            end = start_tag_end(buffer, start)
-            if buffer[end - 2] != 0x2F:  # not "/>": it has an end tag
-                end = buffer.index(b">", parser.CurrentByteIndex - self._base) + 1
-        else:
-            end = buffer.index(b">", parser.CurrentByteIndex - self._base) + 1
+    def _skip_gap(self, buffer: bytes, start: int) -> int:
+        """Where the element begins that stands after white space."""
+        begin = buffer.index(b"<", start)
+        self._check_gap(self._base + begin)
+        return begin
+
+    def _end_other(self, name: str, buffer: bytes, start: int, end: int) -> None:
+        """The end of a top-level element that is no stanza."""
+        if start_tag_end(buffer, start) != end or buffer[end - 2 : end] != b"/>":
+            end = buffer.index(b">", end) + 1
         if end - start > self._max_size:
             raise self._too_large()
         self._done = self._base + end
-        parser.StartElementHandler = self._start_top
-        self._events.append(self._top(buffer[start:end]))
+        self._events.append(Element(name, self._attributes, buffer[start:end]))
+        self._clues = NO_CLUES
+        self.only_stanzas = False
 
-    def _top(self, data: bytes) -> Event:
-        name = self._name
-        kind = _STANZAS.get(name)
-        if kind is None:
-            return Element(name, _pairs(self._attributes), data)
-        if not data.startswith(kind.encode(), 1) or data[len(kind) + 1] not in b" \t\r\n/>":
-            raise StreamViolation("bad-namespace-prefix", _PREFIXED_TEXT)
+    def _adapted(self, name: str, data: bytes) -> bytes:
+        """The stanza for the other stream: its namespace is the same, its prefixes are not."""
         if name.startswith(CLIENT_NS):
             data = without_xmlns(data)
-        if self._prefixes:
-            data = with_prefixes(data, self._prefixes)
-        to = sender = identity = type_ = None
-        attributes = iter(self._attributes)
-        for key, value in zip(attributes, attributes, strict=True):
-            if key == "to":
-                to = value
-            elif key == "from":
-                sender = value
-            elif key == "id":
-                identity = value
-            elif key == "type":
-                type_ = value
-        return Stanza(kind, to, sender, identity, type_, data, self._clues or NO_CLUES)
+        return with_prefixes(data, self._prefixes) if self._prefixes else data
 
     # Restricted XML.
 
@@ -370,7 +408,3 @@ class Framer:
         raise StreamViolation(
             "restricted-xml", "document type declarations are not allowed on an XMPP stream"
         )
-
-
-def _pairs(ordered: list[str]) -> dict[str, str]:
-    return dict(zip(ordered[::2], ordered[1::2], strict=True))

@@ -46,6 +46,10 @@ class Budget:
         """Whether something of that many bytes may be held."""
         return self.timeout > 0 and self.used < self.stanzas and self.used_size + size <= self.size
 
+    def is_filling(self) -> bool:
+        """Whether an eighth of it is used: more than what is on its way at any moment."""
+        return self.used * 8 >= self.stanzas or self.used_size * 8 >= self.size
+
     def is_nearly_full(self) -> bool:
         """Whether three quarters of it are used; the rest is for what is already on its way."""
         return self.used * 4 >= self.stanzas * 3 or self.used_size * 4 >= self.size * 3

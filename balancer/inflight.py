@@ -6,7 +6,6 @@ one died, or by us when time runs out.  What answers nothing (any more) is not l
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 from balancer.pool import Backend
@@ -18,9 +17,12 @@ Key = tuple[str | None, str | None, str | None]
 #: are: enough for an error, not for another backend.
 KEPT = 32 << 20
 
+_NEVER = float("inf")
+_new = tuple.__new__
+
 
 class Unanswered(NamedTuple):
-    """A request that its backend will not answer.
+    """A request that its backend has not answered.
 
     ``position`` is its number in the backend's ledger; ``request.data`` is empty when there was
     no room to keep it.
@@ -29,16 +31,7 @@ class Unanswered(NamedTuple):
     backend: Backend
     request: Stanza
     position: int
-
-
-class _Waiting:
-    """One requester's id; it has several requests when it used it again before the answer."""
-
-    __slots__ = ("deadline", "requests")
-
-    def __init__(self, first: Unanswered, deadline: float) -> None:
-        self.requests = [first]
-        self.deadline = deadline
+    deadline: float = 0.0
 
 
 class Inflight:
@@ -52,8 +45,10 @@ class Inflight:
     def __init__(self, timeout: float, kept: int = KEPT) -> None:
         self.timeout = timeout
         self._room = kept
-        self._waiting: OrderedDict[Key, _Waiting] = OrderedDict()  # by deadline
+        self._waiting: dict[Key, Unanswered] = {}
+        self._again: dict[Key, list[Unanswered]] = {}  # under an id in use, oldest first
         self._count = 0
+        self._next = _NEVER  # no deadline is before this
 
     def __repr__(self) -> str:
         return f"<Inflight {self._count} in flight>"
@@ -61,37 +56,46 @@ class Inflight:
     def __len__(self) -> int:
         return self._count
 
-    def open(self, backend: Backend, request: Stanza, now: float, position: int = 0) -> None:
-        """Remember that a backend has been given a request.
+    def open(
+        self, backend: Backend, request: Stanza, now: float, position: int = 0
+    ) -> Backend | None:
+        """Remember that a backend is given a request.
 
         Args:
-            backend: who has it.
-            request: what it was asked.
+            backend: who gets it.
+            request: what it is asked.
             now: the time.
             position: its number in the backend's ledger.
+
+        Returns:
+            Another backend, when that one has a request under the same id, and must get this one
+            so that each answer finds its question; then nothing is remembered.
         """
-        key = (request.sender, request.to, request.id)
-        size = len(request.data)
+        _, to, sender, id, _, data, _ = request
+        key = (sender, to, id)
+        first = self._waiting.get(key)
+        if first is not None and first[0] is not backend:
+            return first[0]
+        size = len(data)
         if size > self._room:
-            request, size = request._replace(data=b""), 0
+            request = request._replace(data=b"")
+            size = 0
+        deadline = now + self.timeout
+        self._next = min(self._next, deadline)
+        unanswered = _new(Unanswered, (backend, request, position, deadline))
+        if first is None:
+            self._waiting[key] = unanswered
+        else:
+            self._again.setdefault(key, []).append(unanswered)
         self._room -= size
         self._count += 1
         backend.outstanding += 1
-        unanswered = Unanswered(backend, request, position)
-        again = self._waiting.get(key)
-        if again is None:
-            self._waiting[key] = _Waiting(unanswered, now + self.timeout)
-            return
-        holder = again.requests[0].backend
-        assert holder is backend, "a repeated request goes where the first one went"
-        again.requests.append(unanswered)
-        again.deadline = now + self.timeout
-        self._waiting.move_to_end(key)
+        return None
 
     def holder(self, sender: str | None, to: str | None, id: str | None) -> Backend | None:
         """The backend that has a request, if it is in flight."""
-        waiting = self._waiting.get((sender, to, id))
-        return waiting.requests[0].backend if waiting is not None else None
+        there = self._waiting.get((sender, to, id))
+        return there.backend if there is not None else None
 
     def settle(self, backend: Backend, reply: Stanza) -> bool:
         """Take a backend's answer.
@@ -99,41 +103,53 @@ class Inflight:
         Returns:
             Whether somebody waits for it.
         """
-        key = (reply.to, reply.sender, reply.id)
-        waiting = self._waiting.get(key)
-        if waiting is None or waiting.requests[0].backend is not backend:
+        _, to, sender, id, _, _, _ = reply
+        key = (to, sender, id)
+        there = self._waiting.get(key)
+        if there is None or there[0] is not backend:
             return False
-        self._closed(waiting.requests.pop(0))
-        if not waiting.requests:
-            del self._waiting[key]
+        self._close(key)
         return True
 
     def expire(self, now: float) -> list[Unanswered]:
-        """Give up on the requests whose time is over."""
-        late: list[Unanswered] = []
-        while self._waiting:
-            key, waiting = next(iter(self._waiting.items()))
-            if waiting.deadline > now:
-                break
-            late += self._give_up(key)
-        return late
+        """Give up on the requests whose time is over, in order."""
+        if now < self._next:
+            return []
+        everything = [
+            (key, each)
+            for key, first in self._waiting.items()
+            for each in (first, *self._again.get(key, ()))
+        ]
+        late = [(key, each) for key, each in everything if each.deadline <= now]
+        for key, _ in late:
+            self._close(key)
+        self._next = min(
+            (each.deadline for _, each in everything if each.deadline > now), default=_NEVER
+        )
+        return sorted((each for _, each in late), key=lambda each: each.deadline)
 
     def abandon(self, backend: Backend) -> list[Unanswered]:
         """Give up on everything that a backend had, in the order in which it got it."""
         if not backend.outstanding:
             return []
-        keys = [key for key, each in self._waiting.items() if each.requests[0].backend is backend]
-        given_up = [each for key in keys for each in self._give_up(key)]
-        given_up.sort(key=lambda each: each.position)
-        return given_up
+        keys = [key for key, each in self._waiting.items() if each.backend is backend]
+        had: list[Unanswered] = []
+        for key in keys:
+            while key in self._waiting:
+                had.append(self._close(key))
+        had.sort(key=lambda each: each.position)
+        return had
 
-    def _give_up(self, key: Key) -> list[Unanswered]:
-        waiting = self._waiting.pop(key)
-        for each in waiting.requests:
-            self._closed(each)
-        return waiting.requests
-
-    def _closed(self, unanswered: Unanswered) -> None:
-        self._room += len(unanswered.request.data)
+    def _close(self, key: Key) -> Unanswered:
+        """The oldest request under that key is over; the next takes its place."""
+        closed = self._waiting.pop(key)
+        if self._again:
+            others = self._again.get(key)
+            if others:
+                self._waiting[key] = others.pop(0)
+                if not others:
+                    del self._again[key]
+        self._room += len(closed[1][5])
         self._count -= 1
-        unanswered.backend.outstanding -= 1
+        closed[0].outstanding -= 1
+        return closed

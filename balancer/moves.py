@@ -53,6 +53,7 @@ class Moves:
         marks = {each: each.ledger.sent for each in after if each.ledger}
         if marks:
             backend.frozen = True
+            backend.room = 0
             self._moves[backend] = _Move(marks, deadline)
         return list(marks)
 

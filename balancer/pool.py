@@ -23,8 +23,8 @@ class Backend:
     """
 
     __slots__ = ("acks", "asking", "closing", "congested", "frozen", "gone", "health", "ledger",
-                 "lingers", "name", "order", "outstanding", "received", "share", "tag",
-                 "weight")  # fmt: skip
+                 "lingers", "moved", "name", "order", "outstanding", "received", "room", "share",
+                 "tag", "weight")  # fmt: skip
 
     def __init__(self, name: str, weight: int = 1, health: Health | None = None) -> None:
         self.name = name
@@ -42,6 +42,8 @@ class Backend:
         self.outstanding = 0  # requests that it has not answered
         self.asking = 0  # requests of its own without an answer
         self.received = 0  # stanzas it has sent
+        self.moved = 0.0  # when it last acknowledged something
+        self.room = 0  # small stanzas it may be sent before anything must be looked at again
         self.acks: Acks | None = None
 
     def __repr__(self) -> str:

@@ -38,6 +38,9 @@ from balancer.stanza import IQ_TYPES, Stanza, domain, is_address, quote_attribut
 from balancer.strategy import Strategy
 from balancer.upward import Upward
 
+#: Seconds within which a backend that is at work has acknowledged something.
+MOVING: Final = 0.5
+
 #: Grants that are replayed; a server has a handful.
 MAX_GRANTS: Final = 64
 
@@ -105,38 +108,41 @@ class Router:
         """Stanzas that were accepted and have not come to an end."""
         return self.delivery.held + self.upward.held
 
-    def crowded(self) -> bool:
-        """Whether the holding queue is nearly full and no backend has room."""
+    def crowded(self, now: float) -> bool:
+        """Whether to read no more from the server for a moment.
+
+        When what waits is for backends that are at work, soon: it is they who set the pace.  One
+        that stands still must not hold up the others, though: for it the server is made to wait
+        only when the queue is nearly full and no backend at all has room (DESIGN §3.6).
+        """
         budget = self.delivery.budget
-        return budget.is_nearly_full() and not any(each.available() for each in self.pool)
+        if not budget.is_filling():
+            return False
+        if budget.is_nearly_full() and not any(each.available() for each in self.pool):
+            return True
+        queued = self.delivery.queued
+        moving = sum(queued(each) for each in self.pool if now - each.moved < MOVING)
+        return moving * 8 >= budget.used
 
     # From the server.
 
     def from_server(self, stanza: Stanza, now: float) -> list[Decision]:
         """Decide about a stanza for the component."""
-        if stanza.kind == "iq":
-            if stanza.id is None or stanza.type not in IQ_TYPES:
-                self.counts.accepted += 1
+        kind, _, _, id, type_, _, clues = stanza
+        if clues and "grant" in clues and self._is_grant(stanza):
+            return self._granted(stanza, now)
+        self.counts.accepted += 1
+        if kind == "iq":
+            if id is None or type_ not in IQ_TYPES:
                 return self.upward.answer(stanza, BAD_IQ, "bad_request")
-            if stanza.is_reply:
+            if type_ in ("result", "error"):
                 return self._reply_from_server(stanza, now)
             if self.stopping:
-                self.counts.accepted += 1
                 return self.upward.answer(stanza, STOPPING, "stopping")
-            # Who has a request gets its repetition, so that each answer finds its question.
-            owner = self.delivery.inflight.holder(stanza.sender, stanza.to, stanza.id)
-            if owner is None:
-                owner = self.conversations.owner(stanza, now)
-        else:
-            if "grant" in stanza.clues and self._is_grant(stanza):
-                return self._granted(stanza, now)
-            owner = self.conversations.owner(stanza, now)
-        self.counts.accepted += 1
-        return self.delivery.give(owner, stanza, now)
+        return self.delivery.give(self.conversations.owner(stanza, now), stanza, now)
 
     def _reply_from_server(self, stanza: Stanza, now: float) -> list[Decision]:
         assert stanza.id is not None
-        self.counts.accepted += 1
         expected = self.upward.asked.settle(stanza.id, stanza.sender)
         tag, _, original = stanza.id.partition("/")
         backend = self.pool.by_tag(tag)
@@ -163,36 +169,45 @@ class Router:
     def from_backend(self, backend: Backend, stanza: Stanza, now: float) -> list[Decision]:
         """Decide about a stanza of a backend, checked so that it cannot hurt its neighbours."""
         backend.received += 1
-        if not stanza.sender or not stanza.to:
+        kind, to, _, _, type_, data, clues = stanza
+        reply = kind == "iq" and type_ in ("result", "error")
+        if reply and self.delivery.settle(backend, stanza):
+            # It has the addresses of the request that it answers, so these need no check.
+            self.counts.accepted += 1
+            decisions = self._answered(backend, stanza, now)
+            if clues:
+                self.conversations.sent(backend, stanza, now)
+            return decisions + self.upward.send(backend, stanza, data, now)
+        if not stanza.sender or not to:
             return [Refuse(backend, "improper-addressing", "a stanza needs `from` and `to`")]
         if domain(stanza.sender) != self.rules.jid or not is_address(stanza.sender):
             given = stanza.sender[:100]
             text = f"`from` must be an address in the domain {self.rules.jid}, not {given}"
             return [Refuse(backend, "invalid-from", text)]
-        if stanza.to == self.delivery.identity and stanza.is_reply:
+        if reply and to == self.delivery.identity:
             return self.crew.check_answered(backend, stanza, now)
         self.counts.accepted += 1
-        if not is_address(stanza.to):
+        if not is_address(to):
             return self.upward.answer_backend(backend, stanza, BAD_TO, "jid_malformed")
-        data = stanza.data
-        if stanza.kind == "iq":
-            if stanza.id is None or stanza.type not in IQ_TYPES:
+        if kind == "iq":
+            if stanza.id is None or type_ not in IQ_TYPES:
                 return self.upward.answer_backend(backend, stanza, BAD_IQ, "bad_request")
-            if stanza.is_request:
-                if "control" in stanza.clues and stanza.to == self.rules.jid:
-                    return self._controlled(backend, stanza, now)
-                if self.stopping:
-                    return self.upward.answer_backend(backend, stanza, STOPPING, "stopping")
-                data = with_id(data, f"{backend.tag}/{stanza.id}")
-            elif not self.delivery.settle(backend, stanza):
+            if reply:
                 return [self._orphan(stanza, "late_reply")]
-            else:
-                bad = stanza.type == "error" and b"<internal-server-error" in data
-                decisions = self.crew.answered(backend, bad, now)
-                self.conversations.sent(backend, stanza, now)
-                return decisions + self.upward.send(backend, stanza, data, now)
+            if "control" in clues and to == self.rules.jid:
+                return self._controlled(backend, stanza, now)
+            if self.stopping:
+                return self.upward.answer_backend(backend, stanza, STOPPING, "stopping")
+            data = with_id(data, f"{backend.tag}/{stanza.id}")
         self.conversations.sent(backend, stanza, now)
         return self.upward.send(backend, stanza, data, now)
+
+    def _answered(self, backend: Backend, reply: Stanza, now: float) -> list[Decision]:
+        """What an answer says of the backend's health."""
+        if reply.type == "error" and b"<internal-server-error" in reply.data:
+            return self.crew.answered(backend, bad=True, now=now)
+        backend.health.answers_badly(False)
+        return []
 
     def _controlled(self, backend: Backend, stanza: Stanza, now: float) -> list[Decision]:
         """A backend asks the balancer itself: it wants to be drained."""

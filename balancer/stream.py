@@ -142,7 +142,7 @@ class Stream:
         if self.state is State.CLOSED:
             return []
         framed = self._framer.feed(data)
-        if self.state is State.OPEN and all(type(event) is Stanza for event in framed):
+        if self.state is State.OPEN and self._framer.only_stanzas:
             return framed  # type: ignore[return-value]  # the hot path: stanzas and nothing else
         events: list[Event] = []
         for event in framed:
@@ -152,6 +152,10 @@ class Stream:
             if self.is_closed():
                 break
         return events
+
+    def only_stanzas(self) -> bool:
+        """Whether what was last received was nothing else."""
+        return self._framer.only_stanzas
 
     def is_closed(self) -> bool:
         """Whether this stream is over: nothing more is read."""

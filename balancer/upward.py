@@ -77,7 +77,10 @@ class Upward:
     def send(self, backend: Backend, stanza: Stanza, data: bytes, now: float) -> list[Decision]:
         """Send a backend's stanza, as ``data``, when the server is there."""
         if self.connected:
-            return [self._forward(_Up(backend, stanza, data), now)]
+            self._counts.delivered += 1
+            if stanza.is_request:
+                self._ask(backend, stanza, now)
+            return [Forward(None, data)]
         up = _Up(backend, stanza, data)
         if not stanza.is_reply:
             if self._queue.put(up, len(data), now):
@@ -121,7 +124,7 @@ class Upward:
     def tell(self, backend: Backend, data: bytes, reason: str) -> Answer:
         """Send a stanza of our own to a backend."""
         if backend.acks is not None:
-            backend.ledger.add(OURS)  # it counts this one too
+            backend.ledger.add(OURS, plain=False)  # it counts this one too
         return Answer(backend, data, reason)
 
     def up(self, now: float) -> list[Decision]:
@@ -171,9 +174,11 @@ class Upward:
         if up.backend is not None:
             self._counts.delivered += 1
             if up.stanza.is_request:
-                id = f"{up.backend.tag}/{up.stanza.id}"
-                self.asked.open(up.backend, up.stanza, id, now)
+                self._ask(up.backend, up.stanza, now)
         return Forward(None, up.data)
+
+    def _ask(self, backend: Backend, request: Stanza, now: float) -> None:
+        self.asked.open(backend, request, f"{backend.tag}/{request.id}", now)
 
     def _not_sent(self, up: _Up, reason: str) -> list[Decision]:
         assert up.backend is not None, "our own answers have no deadline"

@@ -19,7 +19,7 @@ LADDER: list[dict[str, frozenset[str]]] = [
             {
                 *("counts", "health", "ledger", "pool", "strategy", "affinity", "retries"),
                 *("hold", "inflight", "asked", "decisions", "upward", "delivery"),
-                *("conversation", "moves", "crew", "router"),
+                *("conversation", "moves", "crew", "router", "batch"),
             }
         ),
     },

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balancer.ledger import Ledger
+from balancer.ledger import OURS, Ledger, Mark
 from balancer.stanza import Stanza
 
 
@@ -17,7 +17,7 @@ def stanza(size: int = 10, id: str = "1") -> Stanza:
 def filled(*sizes: int, stanzas: int = 1000, size: int = 1000) -> Ledger:
     ledger = Ledger(stanzas, size)
     for number, each in enumerate(sizes, 1):
-        ledger.add(stanza(each, str(number)))
+        ledger.add(stanza(each, str(number)), True)
     return ledger
 
 
@@ -37,16 +37,16 @@ def ids(stanzas: list[Stanza]) -> list[str | None]:
     ],
 )
 def test_window(sizes: tuple[int, ...], full: bool, wants: bool) -> None:
-    ledger = filled(*sizes, stanzas=4, size=100)
-    assert (ledger.is_full(), ledger.wants_barrier()) == (full, wants)
+    ledger = Ledger(4, 100)
+    wanted = [ledger.add(stanza(each), True) for each in sizes]
+    assert (ledger.is_full(), any(wanted)) == (full, wants)
 
 
 def test_a_barrier_is_wanted_each_quarter() -> None:
     ledger = Ledger(100, 1 << 20)
     asked = []
     for number in range(1, 101):
-        ledger.add(stanza())
-        if ledger.wants_barrier():
+        if ledger.add(stanza(), True):
             ledger.ask(str(number), 0)
             asked.append(number)
     assert asked == [25, 50, 75, 100]
@@ -56,25 +56,26 @@ def test_a_barrier_is_wanted_each_quarter() -> None:
 def test_a_barrier_acknowledges_what_was_before_it() -> None:
     ledger = filled(1, 2)
     ledger.ask("a", 5)
-    ledger.add(stanza(4, "3"))
+    ledger.add(stanza(4, "3"), True)
     assert ledger.answered("z") is None
     check = ledger.answered("a")
     assert check is not None
-    assert (check.upto, check.asked) == (2, 5)
-    assert ids(ledger.acknowledge(check.upto)) == ["1", "2"]
+    assert (check.mark, check.asked) == (Mark(2, 3, 2), 5)
+    assert ledger.acknowledge(check.mark) == 2
+    assert ids(ledger.entries) == ["3"]
     assert (len(ledger), ledger.size, ledger.acknowledged) == (1, 4, 2)
     assert ledger.answered("a") is None
-    assert ledger.acknowledge(check.upto) == []
+    assert ledger.acknowledge(check.mark) == 0
 
 
 def test_a_later_barrier_stands_for_those_before_it() -> None:
     ledger = filled(1)
     ledger.ask("a", 0)
-    ledger.add(stanza(1, "2"))
+    ledger.add(stanza(1, "2"), False)
     ledger.ask("b", 1)
     check = ledger.answered("b")
     assert check is not None
-    assert ids(ledger.acknowledge(check.upto)) == ["1", "2"]
+    assert ledger.acknowledge(check.mark) == 1, "a request is done with its answer"
     assert not ledger.checks
 
 
@@ -92,7 +93,7 @@ def test_all_barriers_at_once() -> None:
 def test_take() -> None:
     ledger = filled(1, 2, 3)
     ledger.ask("a", 0)
-    ledger.acknowledge(1)
+    ledger.acknowledge(ledger.mark_at(1))
     assert ids(ledger.take()) == ["2", "3"]
     assert (len(ledger), ledger.size, ledger.acknowledged) == (0, 0, 3)
     assert ledger.checks, "it can still show that it is alive"
@@ -112,13 +113,27 @@ def test_nothing_is_lost_or_counted_twice(steps: list[int | str]) -> None:
     received: list[str | None] = []
     for number, step in enumerate(steps):
         if isinstance(step, int):
-            ledger.add(stanza(step, str(number)))
+            ledger.add(stanza(step, str(number)), True)
             sent.append(str(number))
         elif step == "ask":
             ledger.ask(str(number), 0)
         elif ledger.checks:
             check = ledger.answered(ledger.checks[0].id)
             assert check is not None
-            received += ids(ledger.acknowledge(check.upto))
+            before = ids(ledger.entries)
+            done = ledger.acknowledge(check.mark)
+            received += before[:done]
+            assert ids(ledger.entries) == before[done:]
         assert ledger.size == sum(len(each.data) for each in ledger.entries)
     assert received + ids(ledger.take()) == sent
+
+
+def test_acknowledged_to_the_stanza() -> None:
+    ledger = filled(1, 2)
+    ledger.add(stanza(4)._replace(kind="iq", type="get"), False)
+    ledger.add(OURS, False)
+    ledger.add(stanza(8), True)
+    assert ledger.mark_at(2) == Mark(2, 3, 2)
+    assert ledger.mark_at(4) == Mark(4, 7, 2)
+    assert ledger.acknowledge(ledger.mark_at(4)) == 2
+    assert (ledger.unfinished, ledger.size, len(ledger)) == (1, 8, 1)

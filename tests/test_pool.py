@@ -93,7 +93,7 @@ def test_reprs() -> None:
     backend = Backend("a", weight=3)
     assert repr(backend) == "<Backend a starting 0 unacked>"
     backend.order = Order.MAINT
-    backend.ledger.add(Stanza("message", None, None, None, None, b"<message/>"))
+    backend.ledger.add(Stanza("message", None, None, None, None, b"<message/>"), plain=True)
     assert repr(backend) == "<Backend a maint 1 unacked>"
     assert (backend.busy, backend.eligible(), backend.has_room()) == (1, False, True)
     assert not backend.available()

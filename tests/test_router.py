@@ -588,13 +588,13 @@ def test_what_waited_for_who_left_moves_in_order() -> None:
     stanzas = [message(str(n)) for n in range(3)]
     has = owner(made.from_server(message(), 0))
     (other,) = set(made.pool) - {has}
-    made.delivery.received(has, 1)
+    made.delivery.received(has, has.ledger.mark())
     made.crew.full(has)
     for each in stanzas:
         made.from_server(each, 0)
     moved = [each for each in made.crew.leave(has, 1) if not isinstance(each, Tell)]
     assert moved == [Forward(other, each.data) for each in stanzas]
-    made.delivery.received(other, 3)
+    made.delivery.received(other, other.ledger.mark())
     made.crew.full(other)
     made.from_server(stanzas[0], 2)
     assert made.crew.leave(other, 3) == []
@@ -642,17 +642,35 @@ def test_nobody_takes_it_in_time(names: tuple[str, ...]) -> None:
     assert (made.queued, tick(made, 1e6)) == (0, [])
 
 
+def test_one_that_stands_still_does_not_hold_up_the_others() -> None:
+    made = router("a", "b", "c", queue_size=80)
+    senders = [f"u{n}@y" for n in range(20)]
+    has = {sender: owner(made.from_server(message(sender=sender), 0)[:1]) for sender in senders}
+    still, moving = senders[0], next(each for each in senders if has[each] is not has[senders[0]])
+    for each in (still, moving):
+        made.crew.full(has[each])
+        has[each].moved = 10
+    decisions = [made.from_server(request(str(n), still), 0) for n in range(41)]
+    assert decisions[:40] == [[]] * 40
+    assert unanswered(decisions[40]) == [("queue_full", "40")], "half of it is for the others"
+    assert made.crowded(10.1), "it is at work: a moment's patience"
+    assert not made.crowded(11), "it stands still: the others matter more"
+    for n in range(10):
+        assert made.from_server(request(str(n), moving), 0) == []
+    has[moving].moved = 11
+    assert made.crowded(11.1)
+
+
 def test_crowded() -> None:
-    made = router("a", "b", queue_size=4)
-    a, b = made.pool
+    made = router("a", queue_size=4)
+    a = backend(made, "a")
     made.crew.full(a)
-    made.crew.full(b)
     for n in range(3):
-        assert not made.crowded()
+        assert not made.crowded(99)
         made.from_server(message(str(n)), 0)
-    assert made.crowded()
-    idle = a if made.from_server(message(), 0) == [] and not made.crew.room(a, 0) else b
-    assert made.crowded() is idle.congested
+    assert made.crowded(99)
+    made.crew.room(a, 0)
+    assert not made.crowded(99)
 
 
 # Holding for the server.

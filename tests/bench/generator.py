@@ -103,7 +103,9 @@ class Sink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self.transport = transport
-        transport.write(HEADER.replace(b"from=", b"to=").replace(b"' id=", b"/%s' id=" % self.name.encode(), 1))
+        transport.write(
+            HEADER.replace(b"from=", b"to=").replace(b"' id=", b"/%s' id=" % self.name.encode(), 1)
+        )
 
     def data_received(self, data: bytes) -> None:
         if not self._open:
@@ -201,7 +203,9 @@ class Bench:
             sink.transport.abort()
         return {}
 
-    async def run(self, what: str, count: int, senders: int = 1000, answer: bool = True) -> dict[str, Any]:
+    async def run(
+        self, what: str, count: int, senders: int = 1000, answer: bool = True
+    ) -> dict[str, Any]:
         """Write so many stanzas and wait for all that must come out."""
         while self.server is None:
             await asyncio.sleep(0.01)

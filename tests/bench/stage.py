@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tests.bench.generator import BACKEND_SECRET, SECRET
 from tests.bench.stanzas import JID
