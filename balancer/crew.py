@@ -191,6 +191,12 @@ class Crew:
         backend.congested = False
         return self._delivery.serve(backend, now)
 
+    def is_busy(self, was: bool) -> bool:
+        """Whether the backends' windows are three quarters full, or still half if they were."""
+        eligible = [each for each in self.pool if each.eligible()]
+        used = sum(len(each.ledger.entries) for each in eligible)
+        return used * 4 > len(eligible) * self._rules.max_unacked * (2 if was else 3)
+
     def serve_nobodys(self, now: float) -> list[Decision]:
         """Somebody is there: serve those for whom there was nobody."""
         return self._give_again(self._delivery.nobodys(), now)

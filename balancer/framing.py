@@ -47,20 +47,22 @@ MAX_HEADER: Final = 1 << 14
 
 
 class _Known(NamedTuple):
-    """A stanza by expat's name for it: how it must begin, its name having no prefix, and end."""
+    """A stanza by expat's name for it, and how it is written: its name has no prefix."""
 
     kind: str
-    starts: frozenset[bytes]
-    length: int
     end: bytes
+    length: int
+    end_starts: bytes
+    starts: frozenset[bytes]
 
 
 _STANZAS: Final = {
     f"{ns} {kind}": _Known(
         kind,
-        frozenset(f"<{kind}{after}".encode() for after in " \t\r\n/>"),
-        len(kind) + 2,
+        f"</{kind}>".encode(),
+        len(kind) + 3,
         f"</{kind}".encode(),
+        frozenset(f"<{kind}{after}".encode() for after in " \t\r\n/>"),
     )
     for ns in (ACCEPT_NS, CLIENT_NS)
     for kind in KINDS
@@ -351,15 +353,18 @@ class Framer:
         if known is None:
             self._end_other(name, buffer, start, end)
             return
-        kind, starts, length, tag = known
-        if buffer.startswith(tag, end):  # else it is an empty element, and ends right there
-            end = buffer.index(b">", end) + 1
+        kind, tag, length, start_of_tag, starts = known
+        if buffer.startswith(tag, end):
+            end += length
+        else:  # an empty element, which ends right there, or something unusual
+            if buffer.startswith(start_of_tag, end):
+                end = buffer.index(b">", end) + 1
+            if buffer[start : start + length - 1] not in starts:
+                raise StreamViolation("bad-namespace-prefix", _PREFIXED_TEXT)
         if end - start > self._max_size:
             raise self._too_large()
         self._done = base + end
         data = buffer[start:end]
-        if data[:length] not in starts:
-            raise StreamViolation("bad-namespace-prefix", _PREFIXED_TEXT)
         if self._prefixes or name[8] == "l":  # "jabber:client"
             data = self._adapted(name, data)
         get = self._attributes.get

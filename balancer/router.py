@@ -70,6 +70,7 @@ class Router:
         self.crew = Crew(rules, self.conversations, self.delivery, chance)
         self.grants: dict[tuple[str, str], Stanza] = {}
         self.stopping = False
+        self._busy = False
         self._marks: dict[Backend, int] = {}
 
     def configure(self, rules: Rules, strategy: Strategy, now: float) -> None:
@@ -111,10 +112,14 @@ class Router:
     def crowded(self, now: float) -> bool:
         """Whether to read no more from the server for a moment.
 
-        When what waits is for backends that are at work, soon: it is they who set the pace.  One
-        that stands still must not hold up the others, though: for it the server is made to wait
-        only when the queue is nearly full and no backend at all has room (DESIGN §3.6).
+        When backends as a whole have enough to do, and when much waits for some that are at work:
+        it is they who set the pace.  One that stands still must not hold up the others, though:
+        for it the server is made to wait only when the queue is nearly full and no backend at all
+        has room (DESIGN §3.6).
         """
+        self._busy = self.crew.is_busy(self._busy)
+        if self._busy:
+            return True
         budget = self.delivery.budget
         if not budget.is_filling():
             return False
