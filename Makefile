@@ -10,13 +10,15 @@ VENV ?= .venv
 COV ?= 1
 # PYTEST_ARGS="-k framing -x" and the like are handed to pytest.
 PYTEST_ARGS ?=
+# What `make bench` is told, e.g. --only floor,many or --soak 600.
+BENCH_ARGS ?=
 # LOCK_ARGS=--upgrade makes `make lock` take the newest versions.
 LOCK_ARGS ?=
 comma := ,
 empty :=
 space := $(empty) $(empty)
 # The modules whose every line must be covered: the pure floors, and the configuration.
-PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py asked.py clues.py config.py configfile.py \
+PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py asked.py batch.py clues.py config.py configfile.py \
 	conversation.py counts.py crew.py decisions.py delivery.py errors.py framing.py health.py hold.py \
 	inflight.py ledger.py moves.py pool.py retries.py router.py stanza.py strategy.py stream.py \
 	upward.py))
@@ -27,7 +29,7 @@ LOCK_VENV := $(VENV)-lock
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(LOCK_VENV)/bin/pip-compile --quiet \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: help demo test lint types pytest format lock clean install install-dev servers
+.PHONY: help demo test bench lint types pytest format lock clean install install-dev servers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' \
@@ -47,6 +49,9 @@ install-dev: $(VENV)/.stamp-dev ## the environment, with the tools for tests too
 
 servers: ## install the XMPP servers the tests use, if they are missing
 	@tests/install-servers.sh
+
+bench: install-dev servers ## measure what the balancer costs; BENCH_ARGS="--only floor --soak 600"
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 lint: install-dev ## ruff: rules and format
 	@$(BIN)/ruff check .

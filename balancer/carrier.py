@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -12,6 +13,14 @@ from balancer.link import Link
 from balancer.pool import Backend
 
 log = structlog.get_logger("component")
+
+#: So many destinations, and a read has but a stanza or two for each: then several reads are
+#: written together, if they follow each other.
+MANY: Final = 64
+READS: Final = 16
+
+#: Seconds that what is to be written may wait for another read.
+PATIENCE: Final = 0.02
 
 #: Names whose last error is remembered.
 MAX_ERRORS: Final = 1000
@@ -31,6 +40,8 @@ class Carrier:
         self._links: dict[Backend, Link] = {}
         self._backends: dict[Link, Backend] = {}
         self._dirty: list[Link] = []
+        self._reads = 0  # that wait to be written together
+        self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<Carrier {self.jid} {len(self._links)} backends>"
@@ -65,8 +76,13 @@ class Carrier:
         if len(self.last_errors) > MAX_ERRORS:
             del self.last_errors[next(iter(self.last_errors))]
 
-    def carry_out(self, decisions: Iterable[Decision]) -> None:
-        """Do what was decided, in order."""
+    def carry_out(self, decisions: Iterable[Decision], *, more: bool = False) -> None:
+        """Do what was decided, in order.
+
+        Args:
+            decisions: what is to be done.
+            more: whether another read is likely to follow at once.
+        """
         links = self._links
         for decision in decisions:
             if type(decision) is Forward:  # nearly all of them
@@ -80,6 +96,19 @@ class Carrier:
                 self._write(decision)
             else:
                 self._act(decision)
+        if more and len(self._dirty) >= MANY and self._reads < READS:
+            self._reads += 1
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(PATIENCE, self.flush)
+        else:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all that is to be written."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._reads = 0
         dirty, self._dirty = self._dirty, []
         for link in dirty:
             link.flush()

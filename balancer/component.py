@@ -37,6 +37,9 @@ log = structlog.get_logger("component")
 #: to acknowledge those, and for backends' last words.
 SHARES: Final = (0.55, 0.15, 0.15, 0.15)
 
+#: Bytes of a read after which there is probably more to read.
+FULL_READ: Final = 1 << 17
+
 #: Seconds for the last bytes to reach a server that we leave for another.
 CLOSING: Final = 2.0
 
@@ -249,7 +252,11 @@ class Component:
     def server_received(self, events: list[Event]) -> None:
         now = time.monotonic()
         stanzas = [event for event in events if type(event) is Stanza]
-        self._do(batch.from_server(self.router, stanzas, now))
+        link = self.connector.link
+        self.carrier.server = link
+        # A full read: there was more in the socket than fits in one.
+        more = link is not None and link.last_read >= FULL_READ
+        self.carrier.carry_out(batch.from_server(self.router, stanzas, now), more=more)
         self._balance_pressure()
 
     def server_changed(self, state: LinkState) -> None:
@@ -294,6 +301,7 @@ class Component:
             return
         crowded = self.router.crowded(time.monotonic())
         if crowded and not self._paused:
+            self.carrier.flush()
             link.pause()
         elif self._paused and not crowded:
             link.resume()

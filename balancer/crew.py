@@ -18,6 +18,10 @@ from balancer.moves import Moves
 from balancer.pool import Acks, Backend, Pool
 from balancer.stanza import Stanza
 
+#: With more backends than this, only every so many-th look at how busy they are is a real one.
+MANY = 64
+LOOKS = 16
+
 
 class Crew:
     """The backends of one component.
@@ -45,6 +49,7 @@ class Crew:
         self._chance = chance
         self._draining: dict[Backend, float] = {}  # until when
         self._moves = Moves()
+        self._looks = 0
 
     def __repr__(self) -> str:
         return f"<Crew {self.pool!r}>"
@@ -193,6 +198,10 @@ class Crew:
 
     def is_busy(self, was: bool) -> bool:
         """Whether the backends' windows are three quarters full, or still half if they were."""
+        if len(self.pool) > MANY:  # so many have room for many reads: not every one is counted
+            self._looks = (self._looks + 1) % LOOKS
+            if self._looks and not was:
+                return False
         eligible = [each for each in self.pool if each.eligible()]
         used = sum(len(each.ledger.entries) for each in eligible)
         return used * 4 > len(eligible) * self._rules.max_unacked * (2 if was else 3)

@@ -55,6 +55,7 @@ class Link(asyncio.Protocol):
         self.peer = ""
         self.failure: Failed | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.last_read = 0  # bytes
         self._transport: asyncio.Transport | None = None
         self._closing: asyncio.TimerHandle | None = None
         self._lost = False
@@ -75,6 +76,7 @@ class Link(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
+        self.last_read = len(data)
         events = self.stream.receive(data)
         for event in events[-1:]:
             if type(event) is Failed:

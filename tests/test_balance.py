@@ -13,19 +13,28 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from balancer import batch
 from balancer.decisions import Answer, Close, Decision, Drop, Forward, Rules, Tell
+from balancer.framing import Framer
 from balancer.health import HealthRules, Order
 from balancer.pool import Backend
 from balancer.router import Router
 from balancer.stanza import Stanza
 from balancer.strategy import strategy
 from tests.test_crew import MARK
-from tests.test_router import SVC, message, read, reply, request, tag
+from tests.test_router import HEADER, SVC, message, read, reply, request, tag
 
 USERS = [f"u{n}@example.org/x" for n in range(5)]
 NAMES = st.integers(0, 99).map(str)
 #: Why a stanza may be let go: nobody is left who waits for it.
 ORPHANED = ("late_reply", "orphan_reply", "backend_gone")
+
+
+def several(data: bytes) -> list[Stanza]:
+    """The stanzas that were written at once."""
+    framer = Framer(1 << 20)
+    framer.feed(HEADER)
+    return [each for each in framer.feed(data) if isinstance(each, Stanza)]
 
 
 class Worker:
@@ -85,10 +94,11 @@ class Balance(RuleBasedStateMachine):
     def users_write(self, user: str, many: int) -> None:
         if not self.router.connected:
             return
-        for _ in range(many):
-            self.number += 1
-            self.sent[user].append(str(self.number))
-            self.do(self.router.from_server(message(sender=user, id=str(self.number)), self.now))
+        numbers = [str(self.number + n) for n in range(1, many + 1)]
+        self.number += many
+        self.sent[user] += numbers
+        stanzas = [message(sender=user, id=number) for number in numbers]
+        self.do(batch.from_server(self.router, stanzas, self.now))
 
     @rule(user=st.sampled_from(USERS), kind=st.sampled_from(["get", "set"]))
     def users_ask(self, user: str, kind: str) -> None:
@@ -129,14 +139,19 @@ class Balance(RuleBasedStateMachine):
             if not data:  # </stream:stream>
                 self.leave(name)
                 return
-            stanza = read(data)
+            stanzas = several(data)
+            if len(stanzas) > 1:
+                worker.inbox.extendleft(reversed([each.data for each in stanzas]))
+                many += 1
+                continue
+            (stanza,) = stanzas
             if stanza.is_request:
                 answer = reply(stanza)
                 self.do(self.router.from_backend(worker.backend, answer, self.now))
             elif stanza.kind == "message" and stanza.type == "chat":
                 assert stanza.id is not None
                 assert stanza.sender is not None
-                self.heard[stanza.sender].append((stanza.id, MARK in data))
+                self.heard[stanza.sender].append((stanza.id, MARK in stanza.data))
 
     @rule(data=st.data())
     def asks_the_server(self, data: st.DataObject) -> None:

@@ -464,6 +464,34 @@ def test_an_order_to_nobody() -> None:
         router().crew.order("zoe", Order.DRAIN, 0)
 
 
+def test_busy_as_a_whole() -> None:
+    made = router("a", "b", max_unacked=8)
+
+    def fill(name: str, count: int) -> None:
+        for _ in range(count):
+            backend(made, name).ledger.add(message(), plain=True)
+
+    fill("a", 6)
+    fill("b", 6)
+    assert not made.crowded(0)
+    fill("b", 1)
+    assert made.crowded(0), "more than three quarters"
+    backend(made, "b").ledger.take()
+    fill("b", 3)
+    assert made.crowded(0), "it was, and it is more than half"
+    backend(made, "b").ledger.take()
+    assert not made.crowded(0)
+
+
+def test_of_many_not_every_look_counts() -> None:
+    made = router(*map(str, range(70)), max_unacked=1)
+    for each in made.pool:
+        each.ledger.add(message(), plain=True)
+    looks = [made.crew.is_busy(False) for _ in range(32)]
+    assert looks.count(True) == 2
+    assert made.crew.is_busy(True)
+
+
 def test_a_weight_can_be_set() -> None:
     made = router("a", "b")
     made.crew.weigh("a", 200, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ from tests.bench.stanzas import JID
 from tests.servers import free_ports
 
 ROOT = Path(__file__).parent.parent.parent
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Process:
@@ -85,16 +85,20 @@ backend_secret = "{BACKEND_SECRET}"
 
 @contextmanager
 def balanced(
-    folder: Path, backends: int, more: str = ""
+    folder: Path, backends: int, more: str = "", server: int | None = None
 ) -> Iterator[tuple[Process, Generator, int]]:
-    """A balancer with so many backends; also the port where more can join."""
-    server, listen = free_ports("127.0.0.1", 2)
+    """A balancer with so many backends, and the port where more can join.
+
+    Without the port of a real server, the generator is the server.
+    """
+    free, listen = free_ports("127.0.0.1", 2)
     file = folder / "balancer.toml"
-    file.write_text(CONFIG.format(server=server, listen=listen, more=more))
+    file.write_text(CONFIG.format(server=server or free, listen=listen, more=more))
     generator = Generator()
-    generator.do("listen", port=server)
     balancer = Process("-m", "balancer", "run", str(file))
     try:
+        if server is None:
+            generator.do("listen", port=free)
         wait_for(listen)
         generator.do("join", port=listen, count=backends)
         yield balancer, generator, listen
@@ -105,14 +109,12 @@ def balanced(
 
 def wait_for(port: int) -> None:
     """Return when somebody listens."""
-    import socket
-
     end = time.monotonic() + 20
     while time.monotonic() < end:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
-            time.sleep(0.01)
+            time.sleep(0.005)
         else:
             return
     raise TimeoutError(f"nobody listens on {port}")
