@@ -17,10 +17,10 @@ log = structlog.get_logger("component")
 #: So many destinations, and a read has but a stanza or two for each: then several reads are
 #: written together, if they follow each other.
 MANY: Final = 64
-READS: Final = 16
+READS: Final = 32
 
 #: Seconds that what is to be written may wait for another read.
-PATIENCE: Final = 0.02
+PATIENCE: Final = 0.04
 
 #: Names whose last error is remembered.
 MAX_ERRORS: Final = 1000

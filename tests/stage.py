@@ -54,8 +54,17 @@ async def balancing(server: XmppServer, **component: Any) -> AsyncIterator[Servi
         connector = service.components[JID].connector
         await until(lambda: connector.state is LinkState.UP)
         yield service
+        the_law(service)
     finally:
         await service.stop()
+
+
+def the_law(service: Service) -> None:
+    """At the end of every play each stanza is accounted for, and none was dropped."""
+    for component in service.components.values():
+        router = component.router
+        assert router.missing() == 0, router.counts
+        assert router.counts.dropped.total() == 0, router.counts
 
 
 class Backend(ComponentXMPP):

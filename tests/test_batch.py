@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer import batch
-from balancer.decisions import Decision, Forward, Rules
+from balancer.decisions import Answer, Decision, Forward, Rules, Tell
 from balancer.ledger import SMALL
 from balancer.pool import Backend
 from balancer.router import Router
@@ -62,7 +63,7 @@ def written(decisions: list[Decision]) -> dict[str | None, bytes]:
     """The bytes that each destination gets, in order."""
     out: dict[str | None, bytes] = defaultdict(bytes)
     for each in decisions:
-        if hasattr(each, "data"):
+        if isinstance(each, Forward | Answer | Tell):
             out[each.backend.name if each.backend else None] += each.data
     return out
 
@@ -128,3 +129,26 @@ def test_what_is_for_one_backend_leaves_at_once() -> None:
     decisions = batch.from_server(made, [message(str(n)) for n in range(9)], 0)
     assert len(decisions) == 1
     assert isinstance(decisions[0], Forward)
+
+
+def test_a_request_under_an_id_that_another_has_goes_there() -> None:
+    made, _ = routers(100, True, "hash")
+    batch.from_server(made, [message()], 0)
+    usual = made.conversations.owner(message(), 0)
+    other = next(each for each in made.pool if each is not usual)
+    session = COMMAND.format(" sessionid='s'")
+    made.from_backend(other, tag("message", sender=SVC, to=ANN, child=session), 0)
+    (in_session,) = batch.from_server(made, [request("1", child=session)], 0)
+    (plain,) = batch.from_server(made, [request("1")], 0)
+    assert isinstance(in_session, Forward)
+    assert isinstance(plain, Forward)
+    assert in_session.backend is plain.backend is other
+    assert other.outstanding == 2
+
+
+def test_addresses_at_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("balancer.conversation.FOUND", 3)
+    made, _ = routers(100, True, "hash")
+    for n in range(10):
+        batch.from_server(made, [message(sender=f"u{n}@example.org")], 0)
+    assert len(made.conversations.at_hand()[0]) <= 3

@@ -284,6 +284,13 @@ def test_a_stanza_may_be_as_long_as_the_limit(padding: bytes, stanza: bytes) -> 
     assert body(data, limit=len(stanza) - 1) == [too_large]
 
 
+def test_an_element_that_is_no_stanza_has_the_same_limit() -> None:
+    data = b"<other xmlns='urn:x'>" + b"x" * 50 + b"</other>"
+    (violation,) = body(data, limit=50)
+    assert isinstance(violation, Violation)
+    assert violation.condition == "policy-violation"
+
+
 @pytest.mark.parametrize("unfinished", [b"<message>", b"<message id='", b"<message><![CDATA["])
 def test_a_stanza_that_does_not_end_is_refused_early(unfinished: bytes) -> None:
     framer = Framer(100)

@@ -111,10 +111,11 @@ def _draw(measures: list[Measure], file: Path) -> None:
         colour = "#3a7d44" if each.reached else "#b3423a"
         axes.barh(place, middle, color=colour, height=0.6)
         axes.plot([min(parts), max(parts)], [place, place], color="black", linewidth=1)
-        axes.text(max(middle, 0) + 0.02, place + 0.12, f"{each.value:.2f} {each.unit}", fontsize=8)
+        where = max(middle, 1.0) + 0.04
+        axes.text(where, place + 0.12, f"{each.value:.2f} {each.unit}", fontsize=8)
     axes.axvline(1.0, color="black", linewidth=1, linestyle="--")
     axes.set_yticks(range(len(measures)), [each.name for each in reversed(measures)], fontsize=8)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 2.2)
     axes.set_xlabel("part of what is allowed; the dashed line is the goal")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
