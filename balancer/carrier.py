@@ -58,10 +58,9 @@ class Carrier:
         return self._links.get(backend)
 
     def add(self, backend: Backend, link: Link) -> None:
-        """A backend is on this link; the stream's own welcome is to be written."""
+        """A backend is on this link."""
         self._links[backend] = link
         self._backends[link] = backend
-        self._dirty.append(link)
 
     def remove(self, backend: Backend) -> Link:
         """Write nothing more to a backend."""

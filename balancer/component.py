@@ -179,6 +179,7 @@ class Component:
         backend = Backend(name, self._weight(who.credential))
         assert isinstance(link.stream, Acceptor)
         link.stream.welcome()
+        link.flush()  # before the first stanza, which may be waiting for it
         link.owner = self
         self.carrier.add(backend, link)
         self._credentials[backend] = who.credential

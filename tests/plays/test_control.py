@@ -99,3 +99,14 @@ async def test_a_backend_drains_itself(server: XmppServer) -> None:
             alice.send_message(JID, str(number))
         await until(lambda: len(other.got) == 5)
         await disconnect(alice)
+
+
+async def test_what_waited_comes_after_the_handshake(prosody: XmppServer) -> None:
+    async with balancing(prosody, queue_timeout=20.0) as service:
+        alice = await client(prosody, "alice", "phone")
+        alice.send_message(JID, "early")
+        await until(lambda: service.components[JID].router.queued)
+        async with RawBackend(service.listener.port, f"{JID}/a") as backend:
+            await backend.join()
+            assert b"<body>early</body>" in await backend.hear(b"</message>")
+        await disconnect(alice)
