@@ -59,6 +59,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._closing: asyncio.TimerHandle | None = None
         self._lost = False
+        self._lingering = False
         self._pending: list[bytes] = []
 
     def __repr__(self) -> str:
@@ -76,6 +77,8 @@ class Link(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
+        if self._lost and self._lingering:
+            return
         self.last_read = len(data)
         events = self.stream.receive(data)
         for event in events[-1:]:
@@ -84,7 +87,10 @@ class Link(asyncio.Protocol):
         self.owner.received(self, events)
         self.flush()
         if self.stream.is_closed():
-            self._close()
+            if self.failure is not None and not self.failure.by_peer:
+                self._linger()
+            else:
+                self._close()
 
     def eof_received(self) -> None:
         # Half-open streams are of no use: what is routed here from now on would be lost.
@@ -128,7 +134,7 @@ class Link(asyncio.Protocol):
         """End the stream with a stream error (RFC 6120 §4.9) and close."""
         self.failure = self.failure or self.stream.fail(condition, text)
         self.flush()
-        self._close()
+        self._linger()
 
     def close(self) -> None:
         """End the stream in good order (RFC 6120 §4.4) and close."""
@@ -157,6 +163,25 @@ class Link(asyncio.Protocol):
         """Read again."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def _linger(self) -> None:
+        """Close our side only, and throw away what the peer still sends, for a while.
+
+        To close with unread bytes resets the connection, and takes with it what the peer has not
+        read yet: the reason why.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or not transport.can_write_eof():
+            self._close()
+            return
+        if not self._lingering:
+            self._lingering = True
+            transport.write_eof()
+            transport.resume_reading()
+            if self._closing is None:
+                loop = asyncio.get_running_loop()
+                self._closing = loop.call_later(CLOSING, transport.abort)
+        self._lose()
 
     def _close(self) -> None:
         """Let what is written reach the peer, for a while; for the owner it ends now."""

@@ -184,3 +184,15 @@ def _resident() -> int:
     found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
+
+
+async def test_an_offender_that_talks_on_hears_why_all_the_same(prosody: XmppServer) -> None:
+    async with (
+        balancing(prosody) as service,
+        RawBackend(service.listener.port, f"{JID}/offender") as offender,
+    ):
+        await offender.join()
+        offender.say("hello")
+        offender.say(f"{FINE}<body>{'x' * 4_000_000}</body></message>")
+        heard = await offender.hear_all()
+        assert heard.endswith(b"</stream:error></stream:stream>")
