@@ -159,6 +159,22 @@ class Framer:
             self._end(Violation(error.condition, error.text))
         return self._events
 
+    def discard(self) -> None:
+        """Nothing more will be fed: framer and parser let go of each other.
+
+        They are a cycle, which the garbage collector would find much later, and a parser is big.
+        """
+        self._ended = True
+        self._parts = []
+        parser = self._parser
+        parser.StartElementHandler = None
+        parser.EndElementHandler = None
+        parser.StartNamespaceDeclHandler = None
+        parser.CharacterDataHandler = None
+        parser.CommentHandler = None
+        parser.ProcessingInstructionHandler = None
+        parser.StartDoctypeDeclHandler = None
+
     # The buffer: bytes from ``_base``, an absolute index of the parser, to ``_base + _length``.
 
     def _take(self, data: bytes) -> None:

@@ -104,6 +104,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose()
+        self.stream.discard()
         self._transport = None
         if self._closing is not None:
             self._closing.cancel()

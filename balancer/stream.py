@@ -153,6 +153,11 @@ class Stream:
                 break
         return events
 
+    def discard(self) -> None:
+        """The connection is gone: nothing more is received."""
+        self.state = State.CLOSED
+        self._framer.discard()
+
     def only_stanzas(self) -> bool:
         """Whether what was last received was nothing else."""
         return self._framer.only_stanzas

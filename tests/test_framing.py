@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -440,3 +442,17 @@ def test_any_stream_in_any_pieces(stanzas: list[str], space: str, places: list[i
         assert isinstance(event, Stanza | Element)
         header = HEADER if isinstance(event, Stanza) else PREFIXED  # elements are not forwarded
         assert parsed(event.data, header) == parsed(source.encode(), PREFIXED)
+
+
+def test_what_is_discarded_is_freed_at_once() -> None:
+    framer = Framer(1000)
+    framer.feed(HEADER + b"<message/>")
+    gone = weakref.ref(framer)
+    gc.disable()
+    try:
+        framer.discard()
+        assert framer.feed(b"<message/>") == []
+        del framer
+        assert gone() is None
+    finally:
+        gc.enable()
