@@ -328,6 +328,8 @@ def _observe(component: Component, account: Account) -> None:
         return decisions
 
     component.router.from_server = from_server  # type: ignore[method-assign]
+    # With nothing at hand, each stanza of a read is decided by the router itself.
+    component.router.conversations.at_hand = lambda: ({}, 0)  # type: ignore[method-assign]
 
 
 def _service(options: Options, host: str, port: int, secret: str) -> Service:

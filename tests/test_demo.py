@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -47,6 +48,7 @@ async def test_everything_is_accounted_for(capsys: pytest.CaptureFixture[str]) -
 
     said = capsys.readouterr().out
     assert "300 of 300 accounted for, 0 lost, 0 twice" in said
+    assert sum(map(int, re.findall(r"worker-\d │ +(\d+) ", said))) == 300, "who had what"
     assert "worker-1" in said
     assert "worker-2" in said
     assert "\x1b" not in said
