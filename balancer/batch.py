@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from balancer.decisions import Decision, Forward
+from balancer.decisions import Decision, Forward, Refuse
 from balancer.ledger import SMALL
 from balancer.pool import Backend
 from balancer.router import Router
@@ -83,7 +83,10 @@ def from_backend(
         if out:
             decisions.append(Forward(None, b"".join(out)))
             out = []
-        decisions += router.from_backend(backend, stanza, now)
+        verdict = router.from_backend(backend, stanza, now)
+        decisions += verdict
+        if verdict and type(verdict[0]) is Refuse:
+            break  # what an offender says after its offence is not heard
     if plain:
         backend.received += plain
         backend.health.answers_badly(False)

@@ -327,7 +327,8 @@ class Crew:
         if backend is None:
             raise KeyError(name)
         backend.weight = weight
-        return [Changed(backend, f"weight {weight}"), *self._enter(backend, now)]
+        changed = Changed(backend, f"weight {weight}")
+        return [changed, *self._enter(backend, now)] if backend.eligible() else [changed]
 
     def drain(self, backend: Backend, why: str, now: float) -> list[Decision]:
         """New conversations go elsewhere; what the backend has it finishes, then it is closed."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer import batch
-from balancer.decisions import Answer, Decision, Forward, Rules, Tell
+from balancer.decisions import Answer, Decision, Forward, Refuse, Rules, Tell
 from balancer.ledger import SMALL
 from balancer.pool import Backend
 from balancer.router import Router
@@ -121,6 +121,15 @@ def test_from_a_backend(asked: list[Stanza], up: bool, data: st.DataObject) -> N
         singly = [each for stanza in stanzas for each in one.from_backend(mine, stanza, 1)]
         assert written(batch.from_backend(other, others, stanzas, 1)) == written(singly)
         assert state(one) == state(other)
+
+
+def test_what_follows_an_offence_is_not_heard() -> None:
+    made, _ = routers(100, True, "hash")
+    a = made.pool.get("a")
+    assert a is not None
+    fine = message(sender=SVC)._replace(to=ANN)
+    decisions = batch.from_backend(made, a, [fine, message(sender=BOB), fine, fine], 0)
+    assert [type(each) for each in decisions] == [Forward, Refuse]
 
 
 def test_what_is_for_one_backend_leaves_at_once() -> None:

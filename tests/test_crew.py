@@ -499,6 +499,10 @@ def test_a_weight_can_be_set() -> None:
     assert owners.count("a") > 40
     with pytest.raises(KeyError, match="zoe"):
         made.crew.weigh("zoe", 2, 0)
+    made.crew.order("b", Order.MAINT, 0)
+    made.crew.weigh("b", 5, 0)
+    assert not backend(made, "b").frozen or backend(made, "b").lingers, "it stays out"
+    assert not backend(made, "b").eligible()
 
 
 def test_sessions_stay_with_who_is_drained() -> None:
