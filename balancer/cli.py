@@ -184,6 +184,7 @@ async def _serve(config: Config, file: Path, settings: Sequence[str]) -> None:
             try:
                 new = load(file, environ=os.environ, overrides=_overrides(settings))
             except ConfigError as error:
+                service.reload_failed = True
                 for problem in error.problems:
                     log.error("the new configuration is wrong, the old one stays", problem=problem)
             else:

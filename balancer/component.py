@@ -18,7 +18,7 @@ import structlog
 
 from balancer import batch
 from balancer.acknowledging import acknowledging
-from balancer.carrier import Carrier
+from balancer.carrier import Carrier, Read
 from balancer.config import ComponentConfig, HealthConfig, ServerConfig
 from balancer.connector import Connector, LinkState
 from balancer.decisions import Decision, Refuse
@@ -59,11 +59,11 @@ class Component:
         resource = f"xmpp-balancer-{secrets.token_hex(4)}"
         self.router = Router(rules(config, health), picking(config), random.random, resource)
         self.connector = Connector(config, server, self)
-        self.carrier = Carrier(config.jid)
+        self.carrier = Carrier(config.jid, self.router.counts)
         self._credentials: dict[Backend, str | None] = {}
         self._weights = {each.name: each.weight for each in config.backend}
-        self._paused = False
-        self._server_full = False
+        self.upstream_paused = False  # reading from the server
+        self.backends_paused = False
         self._connecting: asyncio.Task[None] | None = None
         self._settled: asyncio.Event | None = None
 
@@ -84,7 +84,8 @@ class Component:
         self._weights = {each.name: each.weight for each in config.backend}
         for backend, credential in self._credentials.items():
             backend.weight = self._weight(credential)
-        self.router.configure(rules(config, health), picking(config), time.monotonic())
+        now = time.monotonic()
+        self._do(self.router.configure(rules(config, health), picking(config), now))
 
     def tick(self) -> None:
         """Let the router see the time; called some times a second."""
@@ -98,7 +99,7 @@ class Component:
         Raises:
             KeyError: nobody of that name is there.
         """
-        self._do(self.router.crew.weigh(name, weight, time.monotonic()))
+        self._do(self.router.orders.weigh(name, weight, time.monotonic()))
 
     def order(self, name: str, order: Order) -> None:
         """Set what is wanted of a backend.
@@ -106,7 +107,7 @@ class Component:
         Raises:
             KeyError: nobody of that name is there.
         """
-        self._do(self.router.crew.order(name, order, time.monotonic()))
+        self._do(self.router.orders.order(name, order, time.monotonic()))
 
     def start(self) -> None:
         """Begin to connect to the server."""
@@ -129,7 +130,7 @@ class Component:
         await self._settle(receipts)
         links = [link for _, link in self.carrier]
         for backend, _ in self.carrier:
-            self._do(self.router.crew.close(backend, time.monotonic()))
+            self._do(self.router.orders.close(backend, time.monotonic()))
         if links:
             await asyncio.wait({link.closed for link in links}, timeout=goodbyes)
         for link in links:
@@ -175,6 +176,7 @@ class Component:
         if old is not None:
             # A half-open relic nine times in ten: the newcomer is the live one.
             relic = self._forget(old)
+            old.record.disconnects["replaced"] += 1
             relic.fail("conflict", f"replaced by a new connection named {name}")
         backend = Backend(name, self._weight(who.credential))
         assert isinstance(link.stream, Acceptor)
@@ -183,7 +185,7 @@ class Component:
         link.owner = self
         self.carrier.add(backend, link)
         self._credentials[backend] = who.credential
-        if self._server_full:
+        if self.backends_paused:
             link.pause()
         log.info("backend joined", component=self.config.jid, backend=name, peer=link.peer)
         self._do(self.router.join(backend, time.monotonic()))
@@ -194,6 +196,8 @@ class Component:
             return
         now = time.monotonic()
         backend.health.heard = now
+        counts = self.router.counts
+        read = Read(now, len(events), counts.forwarding["backend"])
         decisions: list[Decision] = []
         if link.stream.only_stanzas():
             decisions = batch.from_backend(self.router, backend, cast(list[Stanza], events), now)
@@ -205,6 +209,7 @@ class Component:
             elif type(event) is Element:
                 verdict = acknowledging(self.router, backend, event, now)
             elif type(event) is Failed:
+                counts.refused[event.condition] += not event.by_peer
                 self.carrier.note_error(backend, str(event))
                 log.warning(
                     "backend stream error",
@@ -216,8 +221,8 @@ class Component:
             decisions += verdict
             if verdict and type(verdict[0]) is Refuse:
                 break
-        self._do(decisions)
-        if self._paused:
+        self._do(decisions, read)
+        if self.upstream_paused:
             self._balance_pressure()
         self._look_whether_settled()
 
@@ -236,14 +241,22 @@ class Component:
         backend = self.carrier.backend(link)
         if backend is not None:
             self._forget(backend)
-            reason = str(link.failure) if link.failure else "closed"
+            how = _how_it_ended(backend, link)
+            backend.record.disconnects[how] += 1
+            reason = str(link.failure) if link.failure else how
+            if how == "lost":
+                self.carrier.note_error(backend, "the connection was lost")
             log.info("backend left", component=self.config.jid, backend=backend.name, reason=reason)
-            self._do(self.router.crew.leave(backend, time.monotonic()))
+            orderly = how in ("closed", "drained")
+            self._do(self.router.crew.leave(backend, time.monotonic(), orderly=orderly))
             self._look_whether_settled()
 
     def _forget(self, backend: Backend) -> Link:
         del self._credentials[backend]
-        return self.carrier.remove(backend)
+        link = self.carrier.remove(backend)
+        backend.record.in_size += link.in_size
+        backend.record.out_size += link.out_size
+        return link
 
     def _weight(self, credential: str | None) -> int:
         return self._weights.get(credential or "", self.config.weight)
@@ -257,7 +270,8 @@ class Component:
         self.carrier.server = link
         # A full read: there was more in the socket than fits in one.
         more = link is not None and link.last_read >= FULL_READ
-        self.carrier.carry_out(batch.from_server(self.router, stanzas, now), more=more)
+        read = Read(now, len(stanzas), self.router.counts.forwarding["upstream"])
+        self.carrier.carry_out(batch.from_server(self.router, stanzas, now), read, more=more)
         self._balance_pressure()
 
     def server_changed(self, state: LinkState) -> None:
@@ -266,7 +280,7 @@ class Component:
             self._do(self.router.server_up(time.monotonic()))
             return
         self._do(self.router.server_down(time.monotonic()))
-        self._paused = False  # a new link begins unpaused
+        self.upstream_paused = False  # a new link begins unpaused
         self.server_room()  # what they send now is held, within bounds
         if state is LinkState.STANDBY:
             # A backend that knows several addresses will find the balancer that is active.
@@ -274,21 +288,22 @@ class Component:
                 link.fail("remote-connection-failed", self._on_standby())  # and so it leaves
 
     def server_full(self) -> None:
-        self._server_full = True
+        self.backends_paused = True
+        self.router.counts.pauses["backend"] += 1
         for _, link in self.carrier:
             link.pause()
 
     def server_room(self) -> None:
-        self._server_full = False
+        self.backends_paused = False
         for _, link in self.carrier:
             link.resume()
 
     def _on_standby(self) -> str:
         return f"this balancer stands by: another one serves {self.config.jid}"
 
-    def _do(self, decisions: Iterable[Decision]) -> None:
+    def _do(self, decisions: Iterable[Decision], read: Read | None = None) -> None:
         self.carrier.server = self.connector.link
-        self.carrier.carry_out(decisions)
+        self.carrier.carry_out(decisions, read)
 
     def _balance_pressure(self) -> None:
         """Read from the server unless nobody could take it (DESIGN §3.6).
@@ -298,15 +313,25 @@ class Component:
         """
         link = self.connector.link
         if link is None:
-            self._paused = False
+            self.upstream_paused = False
             return
         crowded = self.router.crowded(time.monotonic())
-        if crowded and not self._paused:
+        if crowded and not self.upstream_paused:
             self.carrier.flush()
+            self.router.counts.pauses["upstream"] += 1
             link.pause()
-        elif self._paused and not crowded:
+        elif self.upstream_paused and not crowded:
             link.resume()
-        self._paused = crowded
+        self.upstream_paused = crowded
+
+
+def _how_it_ended(backend: Backend, link: Link) -> str:
+    """In a word, for the counters: closed and drained is good order, everything else is not."""
+    if link.failure is not None:
+        return "stream_error" if link.failure.by_peer else "refused"
+    if backend.closing:
+        return "drained"
+    return "closed" if link.stream.is_closed() else "lost"
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -108,6 +108,10 @@ class AdminConfig(_Model):
     host: Host = "127.0.0.1"
     port: ListenPort = 9348
     token: Secret | None = None  # without one nothing can be changed
+    # Backends each component needs for /readyz to say that the balancer is ready.
+    min_ready: Annotated[int, Field(strict=True, ge=0)] = 1
+    # Two histograms for each backend are 36 series each; off, they are added up.
+    per_backend_histograms: bool = True
 
 
 class HealthConfig(_Model):

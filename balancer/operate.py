@@ -154,12 +154,12 @@ def _duration(seconds: float) -> str:
 
 def _works(component: dict[str, Any]) -> bool:
     states = {each["state"] for each in component["backends"]}
-    return component["state"] == "up" and bool(states & {"up", "starting"})
+    return component["state"] == "up" and bool(states & {"up", "starting", "degraded"})
 
 
 def _is_there(remote: Remote, jid: str, name: str) -> bool:
     return any(
-        each["name"] == name
+        each["name"] == name and each["connected"]
         for component in remote.status()["components"]
         if component["jid"] == jid
         for each in component["backends"]

@@ -9,6 +9,7 @@ import structlog
 
 from balancer.component import Component
 from balancer.config import Config
+from balancer.histogram import FINE, Histogram
 from balancer.link import Link
 from balancer.listener import Listener
 from balancer.stream import Introduced
@@ -35,6 +36,9 @@ class Service:
         secrets = {jid: component.credentials() for jid, component in self.components.items()}
         self.listener = Listener(config.listen, secrets, self)
         self.started = time.monotonic()
+        self.lag = Histogram(FINE)  # seconds that the event loop was late
+        self.reloaded = time.time()  # when a configuration was last taken, since the epoch
+        self.reload_failed = False
         self.stopping = False
         self._ticking: asyncio.Task[None] | None = None
 
@@ -106,6 +110,7 @@ class Service:
                 self.components[jid] = Component(each, config.server_for(each), config.health)
                 self.components[jid].start()
         self.config = config
+        self.reloaded, self.reload_failed = time.time(), False
         self.listener.components = {
             jid: component.credentials() for jid, component in self.components.items()
         }
@@ -119,7 +124,10 @@ class Service:
             component.introduced(link, who)
 
     async def _tick(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
+            due = clock() + TICK
             await asyncio.sleep(TICK)
+            self.lag.observe(max(0.0, clock() - due))
             for component in self.components.values():
                 component.tick()

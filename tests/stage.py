@@ -46,9 +46,11 @@ def configured(
 
 
 @asynccontextmanager
-async def balancing(server: XmppServer, **component: Any) -> AsyncIterator[Service]:
+async def balancing(
+    server: XmppServer, overrides: Mapping[str, str] | None = None, **component: Any
+) -> AsyncIterator[Service]:
     """A balancer that the server has accepted."""
-    service = configured(server.component_port, **component)
+    service = configured(server.component_port, overrides, **component)
     await service.start()
     try:
         connector = service.components[JID].connector

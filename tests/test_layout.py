@@ -14,12 +14,13 @@ ROOT = Path(__file__).parent.parent
 LADDER: list[dict[str, frozenset[str]]] = [
     {"values": frozenset({"errors", "stanza"})},
     {
-        "wire": frozenset({"clues", "framing", "stream"}),
+        "wire": frozenset({"clues", "looking", "framing", "stream"}),
         "policy": frozenset(
             {
-                *("counts", "health", "ledger", "pool", "strategy", "affinity", "retries"),
-                *("hold", "inflight", "asked", "decisions", "upward", "delivery"),
-                *("conversation", "moves", "crew", "router", "batch"),
+                *("counts", "health", "histogram", "ledger", "pool", "records", "strategy"),
+                *("affinity", "retries", "hold", "inflight", "asked", "decisions", "upward"),
+                *("delivery", "conversation", "moves", "crew", "checkup", "orders", "router"),
+                "batch",
             }
         ),
     },
@@ -29,7 +30,7 @@ LADDER: list[dict[str, frozenset[str]]] = [
             {"component", "service", "configfile", "acknowledging", "carrier", "rules"}
         )
     },
-    {"show": frozenset({"view", "api", "admin"})},
+    {"show": frozenset({"view", "metrics", "access", "api", "probes", "page", "web", "admin"})},
     {
         "edge": frozenset(
             {"cli", "operate", "remote", "demo", "demo_account", "logs", "loopback", "__main__"}
