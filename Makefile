@@ -21,7 +21,7 @@ space := $(empty) $(empty)
 PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py asked.py batch.py checkup.py clues.py config.py configfile.py \
 	conversation.py counts.py crew.py decisions.py delivery.py errors.py framing.py health.py histogram.py hold.py \
 	inflight.py ledger.py looking.py moves.py orders.py pool.py records.py retries.py router.py stanza.py strategy.py stream.py \
-	upward.py))
+	upward.py words.py))
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet

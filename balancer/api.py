@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, HTTPException
+from fastapi import APIRouter, Body, Depends, HTTPException, Query
+from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
@@ -17,6 +18,7 @@ from balancer.configfile import redacted
 from balancer.health import Order
 from balancer.records import PACE
 from balancer.service import Service
+from balancer.tap import Tap, TapError, Taps
 from balancer.view import (
     ComponentView,
     RouteView,
@@ -24,6 +26,7 @@ from balancer.view import (
     component_view,
     recent,
     route_view,
+    seen_view,
     status,
 )
 
@@ -50,6 +53,7 @@ def api(service: Service, access: Access) -> list[APIRouter]:
     changing = APIRouter(prefix=API_PREFIX, dependencies=[Depends(access.may_change)])
     _read(reading, service)
     _change(changing, service)
+    _tap(changing, service)
     return [reading, changing]
 
 
@@ -87,6 +91,40 @@ def _read(routes: APIRouter, service: Service) -> None:
     async def config() -> str:
         """The configuration in effect, as TOML, without secrets."""
         return redacted(service.config)
+
+
+class Wanted(BaseModel):
+    """What to see of what passes; see `balancer.tap.Tap`."""
+
+    jid: str | None = None
+    kind: Literal["message", "presence", "iq"] | None = None
+    backend: str | None = None
+    xpath: str | None = None
+    bodies: bool = False
+
+
+def _tap(routes: APIRouter, service: Service) -> None:
+    @routes.get("/components/{jid}/tap")
+    async def tap(jid: str, wanted: Annotated[Wanted, Query()]) -> StreamingResponse:
+        """Stanzas as they pass, and what becomes of them: a line of JSON for each."""
+        component = _component(service, jid)
+        try:
+            tap = Tap(wanted.jid, wanted.kind, wanted.backend, wanted.xpath)
+        except TapError as error:
+            raise HTTPException(422, str(error)) from None
+        lines = _lines(component, tap, bodies=wanted.bodies)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+async def _lines(component: Component, tap: Tap, *, bodies: bool) -> AsyncIterator[str]:
+    taps = component.taps if isinstance(component.taps, Taps) else Taps()
+    component.taps = taps
+    told = 0
+    with taps.listening(tap):
+        while True:
+            seen = await tap.next()
+            yield seen_view(seen, tap.missed - told, bodies=bodies).model_dump_json() + "\n"
+            told = tap.missed
 
 
 def _change(routes: APIRouter, service: Service) -> None:

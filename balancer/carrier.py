@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 import structlog
 
 from balancer.counts import Counts
-from balancer.decisions import Answer, Changed, Close, Decision, Drop, Forward, Refuse, Tell
+from balancer.decisions import (
+    Administer,
+    Answer,
+    Changed,
+    Close,
+    Decision,
+    Drop,
+    Forward,
+    Refuse,
+    Tell,
+)
 from balancer.histogram import Histogram
 from balancer.link import Link
 from balancer.pool import Backend
+from balancer.stanza import Stanza
 
 log = structlog.get_logger("component")
 
@@ -43,11 +54,15 @@ class Carrier:
     Args:
         jid: the component's, for the log.
         counts: where refusals are counted.
+        administer: does what an administrator asks, and what follows.
     """
 
-    def __init__(self, jid: str, counts: Counts) -> None:
+    def __init__(
+        self, jid: str, counts: Counts, administer: Callable[[Stanza], None] = lambda _: None
+    ) -> None:
         self.jid = jid
         self._counts = counts
+        self._administer = administer
         self.server: Link | None = None
         self.last_errors: dict[str, str] = {}  # by a backend's name
         self._links: dict[Backend, Link] = {}
@@ -161,6 +176,8 @@ class Carrier:
                 link = self._links.get(backend)
                 if link is not None:
                     link.fail(condition, text)
+            case Administer(stanza):
+                self._administer(stanza)
             case Close(backend):
                 link = self._links.get(backend)
                 if link is not None:

@@ -10,9 +10,9 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
@@ -44,6 +44,28 @@ FULL_READ: Final = 1 << 17
 CLOSING: Final = 2.0
 
 
+class Decider(Protocol):
+    """Decides about what a read has brought: `batch`, or somebody who looks at each stanza."""
+
+    def from_server(self, router: Router, stanzas: Iterable[Stanza], now: float) -> list[Decision]:
+        """Decide about stanzas for the component."""
+
+    def from_backend(
+        self, router: Router, backend: Backend, stanzas: Iterable[Stanza], now: float
+    ) -> list[Decision]:
+        """Decide about stanzas of a backend."""
+
+
+class Listening(Decider, Sized, Protocol):
+    """One that nobody asks while nobody listens."""
+
+
+_BATCH: Final = cast(Decider, batch)
+
+#: Does what an administrator asks of a component, and returns the answer.
+Administrator = Callable[["Component", Stanza], bytes]
+
+
 class Component:
     """The backends of one JID, and its one connection to the server.
 
@@ -51,15 +73,26 @@ class Component:
         config: what the operator decided for it.
         server: the server it belongs to.
         health: when its backends count as well.
+        administrator: does what administrators ask; without one, backends are asked.
     """
 
-    def __init__(self, config: ComponentConfig, server: ServerConfig, health: HealthConfig) -> None:
+    def __init__(
+        self,
+        config: ComponentConfig,
+        server: ServerConfig,
+        health: HealthConfig,
+        administrator: Administrator | None = None,
+    ) -> None:
+        if administrator is None:
+            config = config.model_copy(update={"admins": ()})
+        self._administrator = administrator
         self.config = config
         # Nobody should guess where our checks come from, and answer in a backend's place.
         resource = f"xmpp-balancer-{secrets.token_hex(4)}"
         self.router = Router(rules(config, health), picking(config), random.random, resource)
         self.connector = Connector(config, server, self)
-        self.carrier = Carrier(config.jid, self.router.counts)
+        self.carrier = Carrier(config.jid, self.router.counts, self._administer)
+        self.taps: Listening | None = None  # it decides like `batch`, and shows it
         self._credentials: dict[Backend, str | None] = {}
         self._weights = {each.name: each.weight for each in config.backend}
         self.upstream_paused = False  # reading from the server
@@ -83,7 +116,7 @@ class Component:
         self.config = config
         self._weights = {each.name: each.weight for each in config.backend}
         for backend, credential in self._credentials.items():
-            backend.weight = self._weight(credential)
+            backend.weight = backend.announced or self._weight(credential)
         now = time.monotonic()
         self._do(self.router.configure(rules(config, health), picking(config), now))
 
@@ -200,12 +233,13 @@ class Component:
         read = Read(now, len(events), counts.forwarding["backend"])
         decisions: list[Decision] = []
         if link.stream.only_stanzas():
-            decisions = batch.from_backend(self.router, backend, cast(list[Stanza], events), now)
+            stanzas = cast(list[Stanza], events)
+            decisions = self._decider.from_backend(self.router, backend, stanzas, now)
             events = []
         for event in events:
             verdict: list[Decision] = []
             if type(event) is Stanza:
-                verdict = self.router.from_backend(backend, event, now)
+                verdict = self._decider.from_backend(self.router, backend, [event], now)
             elif type(event) is Element:
                 verdict = acknowledging(self.router, backend, event, now)
             elif type(event) is Failed:
@@ -271,7 +305,8 @@ class Component:
         # A full read: there was more in the socket than fits in one.
         more = link is not None and link.last_read >= FULL_READ
         read = Read(now, len(stanzas), self.router.counts.forwarding["upstream"])
-        self.carrier.carry_out(batch.from_server(self.router, stanzas, now), read, more=more)
+        decisions = self._decider.from_server(self.router, stanzas, now)
+        self.carrier.carry_out(decisions, read, more=more)
         self._balance_pressure()
 
     def server_changed(self, state: LinkState) -> None:
@@ -297,6 +332,15 @@ class Component:
         self.backends_paused = False
         for _, link in self.carrier:
             link.resume()
+
+    @property
+    def _decider(self) -> Decider:
+        return self.taps or _BATCH
+
+    def _administer(self, stanza: Stanza) -> None:
+        if self._administrator is not None:
+            answer = self._administrator(self, stanza)
+            self._do(self.router.administered(stanza, answer))
 
     def _on_standby(self) -> str:
         return f"this balancer stands by: another one serves {self.config.jid}"

@@ -109,6 +109,8 @@ class Delivery:
         else:
             queue = self._waiting[owner]
             if not queue and owner.has_room():
+                if type(held) is Held and "redelivered" not in stanza.clues:
+                    self._waited(held.deadline, now)
                 return self._write(owner, stanza, now)
         if owner is not None:
             owner.room = 0
@@ -144,9 +146,12 @@ class Delivery:
         decisions: list[Decision] = []
         while queue and backend.has_room():
             stanza, _, deadline = queue.pop()
-            self._counts.queue_wait.observe(max(0.0, now - deadline + self.budget.timeout))
+            self._waited(deadline, now)
             decisions += self._write(backend, stanza, now)
         return decisions
+
+    def _waited(self, deadline: float, now: float) -> None:
+        self._counts.queue_wait.observe(max(0.0, now - deadline + self.budget.timeout))
 
     def nobodys(self) -> Iterator[Held[Stanza]]:
         """What waits for anybody, oldest first; it is the caller's to give again."""

@@ -174,6 +174,7 @@ class Framer:
         parser.CommentHandler = None
         parser.ProcessingInstructionHandler = None
         parser.StartDoctypeDeclHandler = None
+        del self._look
 
     # The buffer: bytes from ``_base``, an absolute index of the parser, to ``_base + _length``.
 
@@ -305,9 +306,8 @@ class Framer:
             self._attributes = attributes
         elif depth > self._max_depth:
             raise StreamViolation("policy-violation", TOO_DEEP)
-        elif depth == 3:
-            if name in CHILDREN:
-                self._look.into(name, attributes)
+        elif depth == 3 and name in CHILDREN:
+            self._look.into(name, attributes)
 
     def _end_element(self, name: str) -> None:
         depth = self._depth - 1

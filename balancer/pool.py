@@ -23,13 +23,15 @@ class Backend:
         health: how it is; well and checked at once unless told otherwise.
     """
 
-    __slots__ = ("acks", "asking", "closing", "congested", "frozen", "gone", "health", "ledger",
-                 "lingers", "moved", "name", "order", "ordered", "outstanding", "quiet_since",
-                 "received", "record", "room", "seen", "share", "tag", "weight")  # fmt: skip
+    __slots__ = ("acks", "announced", "asking", "closing", "congested", "frozen", "gone",
+                 "health", "ledger", "lingers", "moved", "name", "order", "ordered", "outstanding",
+                 "quiet_since", "received", "record", "room", "seen", "share", "tag",
+                 "weight")  # fmt: skip
 
     def __init__(self, name: str, weight: int = 1, health: Health | None = None) -> None:
         self.name = name
         self.weight = weight
+        self.announced: int | None = None  # the weight it gave itself
         self.share = float(weight)  # what counts of it now
         self.tag = quote(name, safe="")
         self.health = health or Health(HealthRules(), 0.0)

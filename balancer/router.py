@@ -28,7 +28,9 @@ from balancer.crew import Crew
 from balancer.decisions import (
     BAD_IQ,
     BAD_TO,
+    BAD_WEIGHT,
     STOPPING,
+    Administer,
     Decision,
     Drop,
     Refuse,
@@ -39,12 +41,15 @@ from balancer.health import Order, State
 from balancer.orders import Orders
 from balancer.pool import Backend, Pool
 from balancer.records import Record
-from balancer.stanza import IQ_TYPES, Stanza, domain, is_address, quote_attribute, with_id
+from balancer.stanza import IQ_TYPES, Stanza, bare, domain, is_address, quote_attribute, with_id
 from balancer.strategy import Strategy
 from balancer.upward import Upward
 
 #: Seconds within which a backend that is at work has acknowledged something.
 MOVING: Final = 0.5
+
+#: What a backend may weigh.
+WEIGHTS: Final = frozenset(map(str, range(1, 257)))
 
 #: Grants that are replayed; a server has a handful.
 MAX_GRANTS: Final = 64
@@ -164,6 +169,8 @@ class Router:
                 return self.upward.answer(stanza, BAD_IQ, "bad_request")
             if type_ in ("result", "error"):
                 return self._reply_from_server(stanza, now)
+            if "admin" in clues and self._is_from_admin(stanza):
+                return [Administer(stanza)]
             if self.stopping:
                 return self.upward.answer(stanza, STOPPING, "stopping")
         return self.delivery.give(self.conversations.owner(stanza, now), stanza, now)
@@ -177,6 +184,13 @@ class Router:
             return [self._orphan(stanza, "orphan_reply" if expected else "late_reply")]
         own = stanza._replace(id=original, data=with_id(stanza.data, original))
         return self.delivery.give(backend, own, now)
+
+    def _is_from_admin(self, stanza: Stanza) -> bool:
+        return stanza.to == self.rules.jid and bare(stanza.sender or "") in self.rules.admins
+
+    def administered(self, stanza: Stanza, answer: bytes) -> list[Decision]:
+        """An administrator's request was done: answer it."""
+        return self.upward.answer_with(stanza, answer, "admin")
 
     def _is_grant(self, stanza: Stanza) -> bool:
         # Only a server grants, so it comes from a bare domain; a user could write anything.
@@ -222,7 +236,7 @@ class Router:
                 return self.upward.answer_backend(backend, stanza, BAD_IQ, "bad_request")
             if reply:
                 return [self._orphan(stanza, "late_reply")]
-            if "control" in clues and to == self.rules.jid:
+            if "control" in clues and to == self.rules.jid and type_ == "set":
                 return self._controlled(backend, stanza, now)
             if self.stopping:
                 return self.upward.answer_backend(backend, stanza, STOPPING, "stopping")
@@ -243,7 +257,10 @@ class Router:
         return []
 
     def _controlled(self, backend: Backend, stanza: Stanza, now: float) -> list[Decision]:
-        """A backend asks the balancer itself: it wants to be drained."""
+        """A backend asks the balancer itself: it wants to be drained, or another weight."""
+        weight = stanza.clues.get("weight", "")
+        if stanza.clues["control"] == "weight" and weight not in WEIGHTS:
+            return self.upward.answer_backend(backend, stanza, BAD_WEIGHT, "bad_request")
         assert stanza.to is not None
         assert stanza.sender is not None
         assert stanza.id is not None
@@ -253,6 +270,9 @@ class Router:
         )
         self.counts.answered["control"] += 1
         answer = self.upward.tell(backend, result.encode(), "iq", "control")
+        if stanza.clues["control"] == "weight":
+            backend.announced = int(weight)
+            return [answer, *self.orders.weigh(backend.name, int(weight), now)]
         return [answer, *self.orders.drain(backend, "it asked to be drained", now)]
 
     # Backends come and go; what else happens to them is between `crew` and the service.

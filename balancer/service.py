@@ -7,8 +7,8 @@ import time
 
 import structlog
 
-from balancer.component import Component
-from balancer.config import Config
+from balancer.component import Administrator, Component
+from balancer.config import ComponentConfig, Config
 from balancer.histogram import FINE, Histogram
 from balancer.link import Link
 from balancer.listener import Listener
@@ -25,14 +25,13 @@ class Service:
 
     Args:
         config: what to serve.
+        administrator: does what administrators ask from an XMPP client; see `adhoc`.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, administrator: Administrator | None = None) -> None:
         self.config = config
-        self.components = {
-            each.jid: Component(each, config.server_for(each), config.health)
-            for each in config.component
-        }
+        self._administrator = administrator
+        self.components = {each.jid: self._component(each, config) for each in config.component}
         secrets = {jid: component.credentials() for jid, component in self.components.items()}
         self.listener = Listener(config.listen, secrets, self)
         self.started = time.monotonic()
@@ -107,7 +106,7 @@ class Service:
                     await component.connect_anew(config.server_for(wanted[jid]))
         for jid, each in wanted.items():
             if jid not in self.components:
-                self.components[jid] = Component(each, config.server_for(each), config.health)
+                self.components[jid] = self._component(each, config)
                 self.components[jid].start()
         self.config = config
         self.reloaded, self.reload_failed = time.time(), False
@@ -115,6 +114,9 @@ class Service:
             jid: component.credentials() for jid, component in self.components.items()
         }
         log.info("configuration reloaded", components=list(self.components))
+
+    def _component(self, each: ComponentConfig, config: Config) -> Component:
+        return Component(each, config.server_for(each), config.health, self._administrator)
 
     def introduced(self, link: Link, who: Introduced) -> None:
         component = self.components.get(who.jid)

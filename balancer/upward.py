@@ -105,6 +105,10 @@ class Upward:
         if data is None:
             self._counts.dropped[reason, stanza.kind] += 1
             return [Drop(stanza, reason)]
+        return self.answer_with(stanza, data, reason)
+
+    def answer_with(self, stanza: Stanza, data: bytes, reason: str) -> list[Decision]:
+        """Answer a stanza of the server's, in our own words."""
         self._counts.answered[reason] += 1
         if self.connected:
             self._counts.to_server[stanza.kind] += 1

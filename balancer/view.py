@@ -17,6 +17,7 @@ from balancer.pool import Backend
 from balancer.records import Record
 from balancer.service import Service
 from balancer.stanza import Stanza
+from balancer.tap import Seen
 
 #: What a log line or a page can take of a peer's own words.
 MAX_REASON: Final = 200
@@ -73,6 +74,7 @@ class StatusView(BaseModel):
     version: str
     uptime: float
     draining: bool
+    listeners: int  # who follow stanzas; see `tap`
     components: list[ComponentView]
 
 
@@ -87,6 +89,51 @@ class RouteView(BaseModel):
     state: str | None
     queued: int
     why: str
+    possible: bool
+
+
+class SeenView(BaseModel):
+    """A stanza that passed; ``time`` since the epoch, ``size`` in bytes."""
+
+    time: float
+    inward: bool
+    kind: str
+    type: str | None
+    sender: str | None
+    to: str | None
+    id: str | None
+    backend: str | None
+    outcome: str
+    children: tuple[str, ...]
+    size: int
+    xml: str | None
+    missed: int
+
+
+def seen_view(seen: Seen, missed: int, *, bodies: bool) -> SeenView:
+    """A stanza that somebody listens for.
+
+    Args:
+        seen: that stanza.
+        missed: how many before it came too fast.
+        bodies: whether its content is wanted too.
+    """
+    kind, to, sender, id, type_, data, _ = seen.stanza
+    return SeenView(
+        time=seen.time,
+        inward=seen.inward,
+        kind=kind,
+        type=type_,
+        sender=sender,
+        to=to,
+        id=id,
+        backend=seen.backend,
+        outcome=seen.outcome,
+        children=seen.children,
+        size=len(data),
+        xml=data.decode() if bodies else None,
+        missed=missed,
+    )
 
 
 def status(service: Service) -> StatusView:
@@ -95,6 +142,7 @@ def status(service: Service) -> StatusView:
         version=__version__,
         uptime=time.monotonic() - service.started,
         draining=service.stopping,
+        listeners=sum(len(each.taps) for each in service.components.values() if each.taps),
         components=[component_view(each) for each in service.components.values()],
     )
 
@@ -124,6 +172,7 @@ def route_view(
         state=backend.state if backend else None,
         queued=router.delivery.queued(backend) if backend else 0,
         why=why,
+        possible=any(each.eligible() for each in router.pool),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from slixmpp import ComponentXMPP
 
+from balancer.adhoc import administer
 from balancer.configfile import load
 from balancer.connector import LinkState
 from balancer.service import Service
@@ -42,7 +43,7 @@ def configured(
         "shutdown_timeout": "1",
         **(overrides or {}),
     }
-    return Service(load(None, environ={}, overrides=settings))
+    return Service(load(None, environ={}, overrides=settings), administer)
 
 
 @asynccontextmanager

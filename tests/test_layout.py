@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 #: Modules by floor and column.  A module may import those of lower floors and of its own column.
 LADDER: list[dict[str, frozenset[str]]] = [
-    {"values": frozenset({"errors", "stanza"})},
+    {"values": frozenset({"errors", "stanza", "words"})},
     {
         "wire": frozenset({"clues", "looking", "framing", "stream"}),
         "policy": frozenset(
@@ -27,13 +27,24 @@ LADDER: list[dict[str, frozenset[str]]] = [
     {"config": frozenset({"config"}), "links": frozenset({"link", "connector", "listener"})},
     {
         "service": frozenset(
-            {"component", "service", "configfile", "acknowledging", "carrier", "rules"}
+            {
+                *("component", "service", "configfile", "acknowledging", "carrier", "rules"),
+                *("element", "tap"),
+            }
         )
     },
-    {"show": frozenset({"view", "metrics", "access", "api", "probes", "page", "web", "admin"})},
+    {
+        "show": frozenset(
+            {"view", "metrics", "access", "api", "probes", "page", "web", "admin", "adhoc"}
+        )
+    },
     {
         "edge": frozenset(
-            {"cli", "operate", "remote", "demo", "demo_account", "logs", "loopback", "__main__"}
+            {
+                *("cli", "process", "notify", "logs", "__main__"),
+                *("operate", "watch", "tables", "remote"),
+                *("demo", "demo_account", "loopback"),
+            }
         )
     },
 ]
