@@ -25,7 +25,8 @@ def needs_prometheus(test: Test) -> Test:
     """For tests that need Debian's package prometheus; promtool is in it."""
     missing = not (shutil.which("promtool") and shutil.which("prometheus"))
     skip = pytest.mark.skipif(missing, reason="prometheus is not installed")
-    return pytest.mark.prometheus(skip(test))
+    marked: Test = pytest.mark.prometheus(skip(test))
+    return marked
 
 
 def content(*command: str | Path, folder: Path = ROOT) -> str:
