@@ -81,6 +81,7 @@ _CHOSEN = {
     "backend": ".*",
     "__rate_interval": "1m",
     "__range": "1h",
+    "__interval": "15s",
 }
 
 
