@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import yaml
 
+from balancer.configfile import load
 from tests.deploy.files import DEPLOY
 
 TEXT = (DEPLOY / "kubernetes.yaml").read_text()
@@ -60,6 +62,16 @@ def test_the_user_is_the_image_s_own() -> None:
     assert POD["securityContext"]["runAsNonRoot"]
     # The job of the alerts is the name of the Service.
     assert SERVICE["metadata"]["name"] == "xmpp-balancer"
+
+
+def test_its_variables_are_configuration_and_it_does_not_wait_for_backends(tmp_path: Path) -> None:
+    copy = tmp_path / "balancer.toml"
+    copy.write_text(re.sub('/run/secrets/.*(?=")', "secret", _balancer()))
+    (tmp_path / "secret").write_text("geheim")
+    environ = {variable["name"]: variable["value"] for variable in CONTAINER["env"]}
+    assert load(copy, environ=environ, overrides={}).admin.min_ready == 0
+    # What Kubernetes would add for a Service of that name would be refused.
+    assert POD["enableServiceLinks"] is False
 
 
 def _balancer() -> str:

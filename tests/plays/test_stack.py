@@ -91,7 +91,12 @@ async def load(it: Stack) -> None:
 
 
 async def metrics_are_in_good_form(it: Stack) -> None:
-    answer = await it.http.get(f"http://{it.admin}/metrics")
+    url = f"http://{it.admin}/metrics"
+    # Under the name that it has for other containers, it takes the token that Prometheus has.
+    elsewhere = {"Host": "balancer:9348"}
+    assert (await it.http.get(url, headers=elsewhere)).status_code == httpx.codes.UNAUTHORIZED
+    answer = await it.http.get(url, headers=elsewhere | it.bearer)
+    assert answer.status_code == httpx.codes.OK
     linter = await asyncio.create_subprocess_exec(
         *("promtool", "check", "metrics"),
         stdin=asyncio.subprocess.PIPE,
