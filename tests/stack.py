@@ -45,9 +45,12 @@ class StackProsody(Prosody):
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
         command, environment = super()._prepare()
         own = (self.folder / "prosody.cfg.lua").read_text()
-        kept = ("run_as_root", "pidfile", "data_path", "certificates", "log", "interfaces", "c2s_p")
-        # The accounts of the tests are written with plain passwords, and so are these sent.
-        kept += ("component_p", "authentication", "allow_unencrypted")
+        kept = (
+            *("run_as_root", "pidfile", "data_path", "certificates", "log"),
+            *("interfaces", "c2s_ports", "component_ports"),
+            # The accounts of the tests are written with plain passwords, and so are these sent.
+            *("authentication", "allow_unencrypted"),
+        )
         lines = [line for line in own.splitlines() if line.startswith(kept)]
         lines += [f"component_interfaces = {{ {lua(self.host)} }}"]
         include = f"Include {lua(DEPLOY / 'prosody.cfg.lua')}"
