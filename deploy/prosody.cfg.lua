@@ -1,7 +1,7 @@
 -- Prosody 13 and 0.12 for the stack of compose.yaml: one domain, one component, no other server.
 --
--- There is no TLS here since nothing but the stack reaches these ports. Before you publish 5222,
--- give it certificates and take the three lines about encryption out.
+-- There is no TLS here since nothing but the stack reaches these ports. Before you publish 5222 to
+-- other machines, give it certificates and take the lines about TLS and encryption out.
 
 local secrets = ENV_SECRETS or "/run/secrets"
 
