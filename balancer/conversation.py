@@ -139,8 +139,6 @@ class Conversations:
             if self._spill and not known.has_room():
                 return key, None, f"{known.name} has it but is full: it may go elsewhere"
             return key, known, "remembered: it began there"
-        if not self._strategy.finds_again:
-            return key, None, "the strategy decides about each stanza"
         owner = self._strategy.pick(key, spill=False)
         if owner is None:
             return key, None, "nobody may be given conversations"
