@@ -128,7 +128,7 @@ def _traffic(components: Sequence[Component]) -> Iterator[Metric]:
         jid = component.config.jid
         for name, record, backend in component.router.known():
             link = component.carrier.link(backend) if backend else None
-            for kind, count in every(KINDS, record.sent):
+            for kind, count in every(KINDS, record.sent()):
                 sent.add_metric([jid, name, kind], count)
             in_size.add_metric([jid, name], record.in_size + (link.in_size if link else 0))
             out_size.add_metric([jid, name], record.out_size + (link.out_size if link else 0))
