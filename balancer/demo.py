@@ -13,10 +13,8 @@ answer can be told: it must come, and come once.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -30,17 +28,13 @@ from rich.table import Table
 from balancer.component import Component
 from balancer.configfile import load
 from balancer.connector import LinkState
-from balancer.decisions import Decision, Forward
 from balancer.demo_account import Account
-from balancer.errors import BalancerError
-from balancer.framing import Framer
-from balancer.link import Link
-from balancer.loopback import MAX_STANZA, Loopback
+from balancer.demo_backends import Backends
+from balancer.demo_senders import CLIENT, DemoError, Observer, Sender, through
+from balancer.loopback import Loopback
 from balancer.service import Service
-from balancer.stanza import Stanza
-from balancer.stream import Established, Event, Initiator
 
-#: Seconds for all backends to start and join, and for the handshake of the requests' stream.
+#: Seconds for all backends to start and join.
 START_SECONDS: Final = 20.0
 
 #: Seconds without any answer after which the rest counts as lost.
@@ -49,10 +43,6 @@ QUIET_SECONDS = 5.0
 #: Seconds to look for second answers when all have come.
 LINGER: Final = 0.2
 
-#: Seconds a backend has to leave before it is killed.
-STOP_SECONDS: Final = 3.0
-
-_CLIENT: Final = "client.demo"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -77,10 +67,6 @@ class Options:
     messages: int = 3000
     iqs: int = 3000
     stay: bool = False
-
-
-class DemoError(BalancerError):
-    """The demo cannot be shown; the reason is for a person."""
 
 
 async def demo(options: Options) -> int:
@@ -125,14 +111,13 @@ class _Show:
         self.code = 1
         self.console = Console(highlight=False)
         self._options = options
-        self._processes: list[asyncio.subprocess.Process] = []
 
     async def run(self) -> None:
         options = self._options
         async with AsyncExitStack() as stack:
             host, port = "127.0.0.1", 0
             if options.server is None:
-                server = Loopback({options.jid: options.secret, _CLIENT: options.secret})
+                server = Loopback({options.jid: options.secret, CLIENT: options.secret})
                 stack.push_async_callback(server.stop)
                 await server.start()
                 port = server.port
@@ -142,17 +127,17 @@ class _Show:
             secret = options.secret if options.server is None else secrets.token_urlsafe(12)
             service = _service(options, host, port, secret)
             component = service.components[options.jid]
-            domain = _CLIENT if options.server is None else options.jid
+            domain = CLIENT if options.server is None else options.jid
             account = Account(options.messages, options.iqs, domain, options.jid)
-            _observe(component, account)
+            component.taps = Observer(account)
             stack.push_async_callback(service.stop)
             await service.start()
-            stack.push_async_callback(self._stop_backends)
-            await self._start_backends(service.listener.port, secret)
-            await self._joined(component)
-            send = _through(component)
+            backends = Backends(options.jid, secret, service.listener.port, options.backends)
+            await stack.enter_async_context(backends)
+            await self._joined(component, backends)
+            send = through(component)
             if options.server is None:
-                sender = _Sender(account)
+                sender = Sender(account)
                 stack.callback(sender.close)
                 await sender.connect(host, port, options.secret)
                 send = sender.send
@@ -160,52 +145,36 @@ class _Show:
                 account.intercepts = True
             await self._exchange(account, send)
             self.code = 0 if account.is_complete() else 1
-            self._print(account)
+            self._print(account, backends)
             if options.stay:
-                self.console.print(
-                    f"Backends can connect to 127.0.0.1:{service.listener.port} "
-                    f"as {options.jid}, secret {secret}.  Ctrl-C ends.",
-                    markup=False,
-                )
-                await service.wait()
+                await self._stay(service, secret)
 
-    # Backends.
+    async def _stay(self, service: Service, secret: str) -> None:
+        from balancer.admin import Admin
 
-    async def _start_backends(self, port: int, secret: str) -> None:
-        for number in range(1, self._options.backends + 1):
-            jid = f"{self._options.jid}/worker-{number}"
-            starting = asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "backends.echo", "--jid", jid, "--port", str(port)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                env=os.environ | {"ECHO_SECRET": secret},  # arguments are for everyone to see
-                start_new_session=True,  # Ctrl-C is for us: we stop them in good order
+        admin = Admin(service.config.admin, service)
+        await admin.start()
+        try:
+            self.console.print(
+                f"Backends can connect to 127.0.0.1:{service.listener.port}"
+                f" as {self._options.jid}, secret {secret}.\n"
+                f"The status page is http://127.0.0.1:{admin.port}/, its token {service.token}."
+                "  Ctrl-C ends.",
+                markup=False,
             )
-            self._processes.append(await starting)
+            await service.wait()
+        finally:
+            await admin.stop()
 
-    async def _stop_backends(self) -> None:
-        living = [process for process in self._processes if process.returncode is None]
-        for process in living:
-            with suppress(ProcessLookupError):
-                process.terminate()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*(process.wait() for process in living))
-        for process in living:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-
-    async def _joined(self, component: Component) -> None:
-        wanted = self._options.backends
+    async def _joined(self, component: Component, backends: Backends) -> None:
+        wanted = len(backends.names)
         deadline = time.monotonic() + START_SECONDS
         while len(component.router.pool) < wanted or not component.router.connected:
             if component.connector.state in (LinkState.REFUSED, LinkState.STANDBY):
                 raise DemoError(f"the server refuses us: {component.connector.reason}")
-            ended = [each for each in self._processes if each.returncode is not None]
-            if ended:
-                raise DemoError(f"a backend ended with {ended[0].returncode}")
+            ended = backends.ended()
+            if ended is not None:
+                raise DemoError(f"a backend ended with {ended}")
             if time.monotonic() > deadline:
                 why = f" ({component.connector.reason})" if component.connector.reason else ""
                 there = len(component.router.pool)
@@ -233,11 +202,11 @@ class _Show:
                 progress.update(bar, completed=account.total - account.missing())
         await asyncio.sleep(LINGER)
 
-    def _print(self, account: Account) -> None:
-        table = Table("backend", title=f"{self._options.jid}, {len(self._processes)} backends")
+    def _print(self, account: Account, backends: Backends) -> None:
+        names = backends.names
+        table = Table("backend", title=f"{self._options.jid}, {len(names)} backends")
         for heading in ("stanzas", "share", "iq answered", "median ms", "p99 ms"):
             table.add_column(heading, justify="right")
-        names = [f"worker-{n}" for n in range(1, self._options.backends + 1)]
         for name in names + sorted(set(account.owner.values()) - set(names)):
             numbers = [number for number, owner in account.owner.items() if owner == name]
             answered = [n for n in numbers if account.answers[n]]
@@ -255,83 +224,6 @@ class _Show:
         self.console.print(account.summary(), style="green" if self.code == 0 else "red")
 
 
-class _Sender:
-    """The embedded server's second component: owns a link and tells the account what comes."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-        self._link: Link | None = None
-        self._up = asyncio.Event()
-
-    async def connect(self, host: str, port: int, secret: str) -> None:
-        stream = Initiator(_CLIENT, secret, Framer(MAX_STANZA))
-        stream.open()
-        self._link = link = Link(stream, self)
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await loop.create_connection(lambda: link, host, port)
-                await self._up.wait()
-        except (OSError, TimeoutError) as error:
-            raise DemoError(f"the senders cannot connect: {error}") from error
-
-    def send(self, data: bytes) -> None:
-        assert self._link is not None
-        self._link.send(data)
-        self._link.flush()
-
-    def close(self) -> None:
-        if self._link is not None:
-            self._link.close()
-
-    # What the link tells.
-
-    def received(self, link: Link, events: list[Event]) -> None:
-        if any(isinstance(event, Established) for event in events):
-            self._up.set()
-        self._account.answered([event for event in events if isinstance(event, Stanza)])
-
-    def full(self, link: Link) -> None:
-        """The window is smaller than any buffer."""
-
-    def room(self, link: Link) -> None:
-        """See `full`."""
-
-    def lost(self, link: Link) -> None:
-        """What is not answered then is lost, and counted so."""
-
-
-def _through(component: Component) -> Callable[[bytes], None]:
-    """How to send on the component's own stream to the server."""
-
-    def send(data: bytes) -> None:
-        link = component.connector.link
-        if link is not None:
-            link.send(data)
-            link.flush()
-
-    return send
-
-
-def _observe(component: Component, account: Account) -> None:
-    """Let the account see whom the router chooses, and take the answers that loop back."""
-    route = component.router.from_server
-
-    def from_server(stanza: Stanza, now: float) -> list[Decision]:
-        if account.intercepts and account.is_answer(stanza):
-            account.answered([stanza])
-            return []
-        decisions = route(stanza, now)
-        for decision in decisions:
-            if isinstance(decision, Forward) and decision.backend is not None:
-                account.handed(stanza, decision.backend.name)
-        return decisions
-
-    component.router.from_server = from_server  # type: ignore[method-assign]
-    # With nothing at hand, each stanza of a read is decided by the router itself.
-    component.router.conversations.at_hand = lambda: ({}, 0)  # type: ignore[method-assign]
-
-
 def _service(options: Options, host: str, port: int, secret: str) -> Service:
     component = {"jid": options.jid, "secret": options.secret, "backend_secret": secret}
     return Service(
@@ -342,6 +234,8 @@ def _service(options: Options, host: str, port: int, secret: str) -> Service:
                 "server.host": host,
                 "server.port": port,
                 "listen.port": 0,
+                "admin.port": 0,
+                "admin.token": secrets.token_urlsafe(12),
                 "shutdown_timeout": 1.0,
                 "component": [component],
             },

@@ -43,7 +43,7 @@ LADDER: list[dict[str, frozenset[str]]] = [
             {
                 *("cli", "process", "notify", "logs", "__main__"),
                 *("operate", "watch", "tables", "remote"),
-                *("demo", "demo_account", "loopback"),
+                *("demo", "demo_account", "demo_backends", "demo_senders", "loopback"),
             }
         )
     },
