@@ -1,0 +1,445 @@
+"""A backend of the kit at work, behind the balancer and on a bare server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import pytest
+from slixmpp.exceptions import IqError
+
+from backends import Backend, StanzaError, redelivered
+from backends.errors import received
+from balancer.connector import LinkState
+from balancer.service import Service
+from tests.kit.stage import behind, on, serving
+from tests.servers import XmppServer, client, disconnect, free_ports
+from tests.stage import BACKEND_SECRET, JID, backends, balancing, configured, until
+
+pytestmark = pytest.mark.asyncio
+
+SUM = "urn:example:sum"
+
+
+@asynccontextmanager
+async def stage(
+    server: XmppServer, behind_balancer: bool, **options: Any
+) -> AsyncIterator[tuple[Backend, Service | None]]:
+    """A backend that is not connected yet."""
+    if behind_balancer:
+        async with balancing(server) as service:
+            yield behind(service, **options), service
+    else:
+        yield on(server, **options), None
+
+
+both = pytest.mark.parametrize("behind_balancer", [True, False], ids=["balancer", "bare"])
+
+
+def request(alice: Any, namespace: str = SUM, type_: str = "get") -> Any:
+    iq = alice.Iq(stype=type_, sto=JID)
+    iq.append(Element(f"{{{namespace}}}query"))
+    return iq
+
+
+@both
+async def test_ten_lines(server: XmppServer, behind_balancer: bool) -> None:
+    async with stage(server, behind_balancer) as (backend, _):
+
+        @backend.message
+        async def echo(message: Any) -> str:
+            return str(message["body"])
+
+        @backend.iq(SUM)
+        async def add(iq: Any) -> Element:
+            return Element(f"{{{SUM}}}sum", {"value": "3"})
+
+        @backend.iq("urn:example:nothing")
+        async def nothing(iq: Any) -> None:
+            pass
+
+        async with serving(backend):
+            alice = await client(server, "alice", "phone")
+            heard: list[str] = []
+            alice.add_event_handler("message", lambda message: heard.append(message["body"]))
+            for number in range(50):
+                alice.send_message(JID, str(number), mtype="chat")
+            await until(lambda: len(heard) == 50)
+            assert heard == [str(number) for number in range(50)]
+            result = await request(alice).send(timeout=10)
+            assert result.xml[0].attrib == {"value": "3"}
+            assert len((await request(alice, "urn:example:nothing").send(timeout=10)).xml) == 0
+            # The plugins: XEP-0199, XEP-0030 with our namespaces, XEP-0092.
+            alice.register_plugin("xep_0092")
+            await alice.plugin["xep_0199"].ping(JID)
+            info = await alice.plugin["xep_0030"].get_info(JID)
+            assert {"urn:xmpp:ping", SUM} <= set(info["disco_info"]["features"])
+            version = await alice.plugin["xep_0092"].get_version(JID)
+            assert version["software_version"]["name"] == "xmpp-balancer backend"
+            await disconnect(alice)
+
+
+@both
+async def test_an_exception_becomes_the_right_error(
+    prosody: XmppServer, behind_balancer: bool
+) -> None:
+    async with stage(prosody, behind_balancer) as (backend, _):
+        raised: dict[str, Exception] = {
+            "urn:example:refused": StanzaError("not-allowed", "never", "modify"),
+            "urn:example:defect": ZeroDivisionError("a secret"),
+            "urn:example:missing": NotImplementedError(),
+            "urn:example:late": TimeoutError(),
+        }
+
+        def fail(error: Exception) -> Any:
+            async def handler(iq: Any) -> None:
+                raise error
+
+            return handler
+
+        for namespace, error in raised.items():
+            backend.iq(namespace)(fail(error))
+        backend.message(fail(StanzaError("gone", "moved <away>")))
+
+        async with serving(backend):
+            alice = await client(prosody, "alice", "phone")
+            got = {}
+            for namespace in [*raised, "urn:example:unknown"]:
+                with pytest.raises(IqError) as caught:
+                    await request(alice, namespace, "set").send(timeout=10)
+                error = received(caught.value.iq)
+                got[namespace.rpartition(":")[2]] = (error.condition, error.etype, error.text)
+            assert got == {
+                "refused": ("not-allowed", "modify", "never"),
+                "defect": ("internal-server-error", "cancel", ""),
+                "missing": ("feature-not-implemented", "cancel", ""),
+                "late": ("remote-server-timeout", "wait", "something it needs did not answer"),
+                "unknown": (
+                    "feature-not-implemented",
+                    "cancel",
+                    "No handlers registered for this request.",
+                ),
+            }
+            errors: list[Any] = []
+            alice.add_event_handler("message_error", errors.append)
+            alice.send_message(JID, "hello", mtype="chat")
+            await until(lambda: errors)
+            assert received(errors[0]).condition == "gone"
+            assert received(errors[0]).text == "moved <away>"
+            assert backend.online, "it never kills the process"
+            await disconnect(alice)
+
+
+@both
+async def test_requests_of_its_own(server: XmppServer, behind_balancer: bool) -> None:
+    async with stage(server, behind_balancer) as (backend, _), serving(backend):
+        alice = await client(server, "alice", "phone")
+        ping = backend.make_iq_get(ito=alice.boundjid)
+        ping.append(Element("{urn:xmpp:ping}ping"))
+        assert (await backend.request(ping))["type"] == "result"
+        with pytest.raises(StanzaError, match="feature-not-implemented"):
+            await backend.request(request_to(backend, str(alice.boundjid)))
+        alice.register_handler(_deaf())
+        with pytest.raises(TimeoutError):
+            await backend.request(request_to(backend, str(alice.boundjid)), timeout=0.3)
+        await disconnect(alice)
+
+
+def request_to(backend: Backend, to: str) -> Any:
+    iq = backend.make_iq_get(ito=to)
+    iq.append(Element("{urn:example:strange}query"))
+    return iq
+
+
+def _deaf() -> Any:
+    from slixmpp.xmlstream.handler import Callback
+    from slixmpp.xmlstream.matcher import MatchXPath
+
+    return Callback("deaf", MatchXPath("{jabber:client}iq/{urn:example:strange}query"), print)
+
+
+@both
+async def test_several_filters_may_match_one_stanza(
+    prosody: XmppServer, behind_balancer: bool
+) -> None:
+    async with stage(prosody, behind_balancer) as (backend, _):
+        seen: list[str] = []
+
+        @backend.filter("message[@type='chat']/r:request", {"r": "urn:xmpp:receipts"})
+        async def receipt(message: Any) -> None:
+            seen.append("receipt")
+
+        @backend.filter("message/body")
+        async def body(message: Any) -> None:
+            seen.append("body")
+
+        @backend.filter("iq/{urn:xmpp:ping}ping")
+        async def ping(iq: Any) -> None:
+            seen.append("ping")
+
+        @backend.filter("iq/{urn:example:watched}query")
+        async def watch(iq: Any) -> None:
+            seen.append("watched")
+
+        async with serving(backend):
+            alice = await client(prosody, "alice", "phone")
+            message = alice.make_message(JID, "hello", mtype="chat")
+            message.append(Element("{urn:xmpp:receipts}request"))
+            message.send()
+            await alice.plugin["xep_0199"].ping(JID)
+            assert seen == ["receipt", "body", "ping"]
+            with pytest.raises(IqError):
+                await request(alice, "urn:example:watched").send(timeout=10)
+            backend.handlers.remove(body)
+            message.send()
+            await alice.plugin["xep_0199"].ping(JID)
+            assert seen == ["receipt", "body", "ping", "watched", "receipt", "ping"]
+            await disconnect(alice)
+
+
+async def test_a_stanza_is_acknowledged_when_its_handler_is_done(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        backend = behind(service, in_order=False)
+        go = {"first": asyncio.Event(), "second": asyncio.Event()}
+
+        @backend.message
+        async def wait(message: Any) -> None:
+            await go[message["body"]].wait()
+
+        async with serving(backend):
+            there = next(iter(service.components[JID].router.pool))
+            assert there.acks is not None, "it asked for them"
+            alice = await client(prosody, "alice", "phone")
+            await until(lambda: not len(there.ledger))  # alice's presence, if any
+            alice.send_message(JID, "first")
+            alice.send_message(JID, "second")
+            await until(lambda: len(backend.jobs) == 2)
+            go["second"].set()
+            await until(lambda: len(backend.jobs) == 1)
+            await asyncio.sleep(0.1)  # nothing is what is to be seen
+            assert len(there.ledger) == 2, "the second is done, but not all up to it"
+            go["first"].set()
+            await until(lambda: not len(there.ledger))
+            await disconnect(alice)
+
+
+async def test_a_message_of_one_that_dies_is_handled_by_another(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        crew = [behind(service, name) for name in ("a", "b")]
+        begun: list[tuple[str, bool]] = []
+        finished: list[tuple[str, bool]] = []
+
+        def handler(backend: Backend) -> Any:
+            async def handle(message: Any) -> str:
+                begun.append((str(backend.name), redelivered(message)))
+                if len(begun) == 1:
+                    await asyncio.Event().wait()  # it is killed in the middle of its work
+                finished.append((str(backend.name), redelivered(message)))
+                return "done"
+
+            return handle
+
+        for backend in crew:
+            backend.message(handler(backend))
+        async with serving(*crew, drain=0.0):
+            alice = await client(prosody, "alice", "phone")
+            heard: list[str] = []
+            alice.add_event_handler("message", lambda message: heard.append(message["body"]))
+            alice.send_message(JID, "work", mtype="chat")
+            await until(lambda: begun)
+            first = next(each for each in crew if each.name == begun[0][0])
+            assert first.transport is not None
+            first.transport.abort()
+            await until(lambda: heard)
+            (other,) = {"a", "b"} - {first.name}
+            assert heard == ["done"]
+            assert finished == [(other, True)]
+            assert begun == [(first.name, False), (other, True)]
+            await disconnect(alice)
+
+
+@both
+async def test_no_more_than_so_many_at_once(prosody: XmppServer, behind_balancer: bool) -> None:
+    options = {"concurrency": 3, "in_order": False}
+    async with stage(prosody, behind_balancer, **options) as (backend, service):
+        go = asyncio.Event()
+        most = 0
+
+        @backend.message
+        async def wait(message: Any) -> None:
+            nonlocal most
+            most = max(most, backend.jobs.running)
+            await go.wait()
+
+        async with serving(backend):
+            alice = await client(prosody, "alice", "phone")
+            for number in range(20):
+                alice.send_message(JID, str(number))
+            if service is None:
+                assert backend.transport is not None
+                transport = backend.transport
+                await until(lambda: not transport.is_reading())
+            else:
+                # The balancer feels it: nothing is acknowledged, its window fills.
+                there = next(iter(service.components[JID].router.pool))
+                await until(lambda: len(there.ledger) >= 20)
+                assert backend.transport is not None
+                assert backend.transport.is_reading(), "its question is to be heard"
+            assert (most, backend.jobs.running) == (3, 3)
+            go.set()
+            await until(lambda: backend.counts["handled"] == 20)
+            assert most == 3
+            assert backend.transport is not None
+            assert backend.transport.is_reading()
+            await disconnect(alice)
+
+
+async def test_a_backend_that_leaves_finishes_and_loses_nothing(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service, backends(service, 1) as (other,):
+        pool = service.components[JID].router.pool
+        backend = behind(service, "leaving")
+        go = asyncio.Event()
+        draining: list[object] = []
+        backend.on("draining")(draining.append)
+
+        @backend.iq(SUM)
+        async def slowly(iq: Any) -> Element:
+            await go.wait()
+            return Element(f"{{{SUM}}}sum")
+
+        task = asyncio.create_task(backend.serve())
+        await until(lambda: len(pool) == 2)
+        users = [await client(prosody, name, "phone") for name in ("alice", "bob", "carol")]
+        asked = []
+        for user in users:
+            for number in range(5):
+                iq = request(user)
+                iq["to"] = f"u{number}@{JID}"
+                asked.append(iq.send(timeout=20))
+        # The other backend knows no such request.
+        await until(lambda: len(backend.jobs) + sum(each.done() for each in asked) == len(asked))
+        mine = [each for each in asked if not each.done()]
+        backend.stop()
+        await until(lambda: draining)
+        await until(lambda: pool.get("leaving") is None or not pool.get("leaving").eligible())  # type: ignore[union-attr]
+        for number in range(10):
+            users[0].send_message(JID, str(number), mtype="chat")
+        await until(lambda: len(other.got) == 10)
+        go.set()
+        for each in mine:
+            assert (await each)["type"] == "result"
+        await asyncio.wait_for(task, 10)
+        assert pool.get("leaving") is None
+        assert mine, "it had something to finish"
+        await asyncio.gather(*asked, return_exceptions=True)
+        for user in users:
+            await disconnect(user)
+
+
+@pytest.mark.xfail(reason="the balancer does not know <weight/> yet", strict=True)
+async def test_weight_is_announced(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        backend = behind(service, weight=7)
+        async with serving(backend):
+            there = next(iter(service.components[JID].router.pool))
+            await until(lambda: there.weight == 7, 3)
+
+
+async def test_what_is_sent_without_a_connection_waits(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        backend = behind(service)
+        not_sent: list[Any] = []
+        backend.on("stanza_not_sent")(not_sent.append)
+        alice = await client(prosody, "alice", "phone")
+        heard: list[str] = []
+        alice.add_event_handler("message", lambda message: heard.append(message["body"]))
+        for number in range(10):
+            backend.send_message(alice.boundjid, str(number))
+        assert len(backend.outbox) == len(not_sent) == 10
+        assert [each["body"] for each in backend.outbox][:2] == ["0", "1"]  # type: ignore[index]
+        assert backend.outbox.purge(lambda each: each["body"] == "3") == 1  # type: ignore[index]
+        async with serving(backend):
+            await until(lambda: len(heard) == 9)
+            assert heard == ["0", "1", "2", "4", "5", "6", "7", "8", "9"]
+            # The connection is lost with stanzas on their way to the socket, and comes back.
+            assert backend.transport is not None
+            backend.transport.abort()
+            for number in range(100, 200):
+                backend.send_message(alice.boundjid, str(number))
+            await until(lambda: len(heard) == 109)
+            assert heard[9:] == [str(number) for number in range(100, 200)]
+        await disconnect(alice)
+
+
+async def test_the_active_one_of_several_balancers_is_found(prosody: XmppServer) -> None:
+    async with balancing(prosody) as active:
+        standby = configured(prosody.component_port)
+        await standby.start()
+        try:
+            connector = standby.components[JID].connector
+            await until(lambda: connector.state is LinkState.STANDBY)
+            (nobody,) = free_ports("127.0.0.1", 1)
+            ports = (nobody, standby.listener.port, active.listener.port)
+            servers = [f"127.0.0.1:{port}" for port in ports]
+            backend = Backend(JID, BACKEND_SECRET, servers, name="worker-1")
+            async with serving(backend):
+                assert [each.name for each in active.components[JID].router.pool] == ["worker-1"]
+                assert backend.counts["connection failed"] == 2
+        finally:
+            await standby.stop()
+
+
+async def test_a_namesake_is_not_driven_out_in_turn(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        old, new = behind(service), behind(service)
+        async with serving(old), serving(new):
+            await until(lambda: not old.online)
+            _, pause = old.attempts.next()
+            assert pause >= 2.5, "a conflict is no reason to hurry"
+            assert new.online
+
+
+async def test_the_trace_shows_what_crosses_the_socket(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        backend = behind(service)
+        seen: list[tuple[str, str]] = []
+        backend.trace.on(lambda direction, xml: seen.append((direction, xml)))
+        async with serving(backend):
+            assert ("out", "<handshake>...</handshake>") in seen
+            assert ("in", "<handshake/>") in seen
+            alice = await client(prosody, "alice", "phone")
+            await alice.plugin["xep_0199"].ping(JID)
+            assert any(way == "in" and "urn:xmpp:ping" in xml for way, xml in seen)
+            backend.trace.off()
+            count = len(seen)
+            await alice.plugin["xep_0199"].ping(JID)
+            assert len(seen) == count
+            await disconnect(alice)
+
+
+async def test_a_bare_server_is_told_when_a_backend_leaves(prosody: XmppServer) -> None:
+    backend = on(prosody)
+    go = asyncio.Event()
+
+    @backend.iq(SUM)
+    async def slowly(iq: Any) -> None:
+        await go.wait()
+
+    task = asyncio.create_task(backend.serve())
+    await until(lambda: backend.online)
+    alice = await client(prosody, "alice", "phone")
+    first = request(alice).send(timeout=10)
+    await until(lambda: len(backend.jobs))
+    backend.stop()
+    await until(lambda: backend.draining)
+    with pytest.raises(IqError) as caught:
+        await request(alice).send(timeout=10)
+    assert received(caught.value.iq).condition == "remote-server-timeout"
+    assert received(caught.value.iq).etype == "wait"
+    go.set()
+    assert (await first)["type"] == "result"
+    await asyncio.wait_for(task, 10)
+    await disconnect(alice)
