@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final
 from xml.etree.ElementTree import Element
@@ -99,6 +99,9 @@ class Backend(Connection):
         self.register_plugin("xep_0092", {"software_name": software[0], "version": software[1]})
         self.register_plugin("xep_0199")
         self.register_handler(self._dispatch)
+        # It keeps a roster in memory, of everybody for ever, and answers probes by it: after a
+        # restart, and behind a balancer, it would cancel subscriptions it knows nothing of.
+        self.remove_handler("Presence")
         self.add_event_handler("sm_enabled", lambda _: self._adjust_reading())
         self.add_event_handler("disconnected", lambda _: self.acknowledgements.end())
 
@@ -108,14 +111,17 @@ class Backend(Connection):
 
     # From start to end.
 
-    def run(self) -> None:
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, which drain; a second one ends at once.
 
         SIGUSR1 switches the trace of raw XML on and off.
+
+        Args:
+            main: what to run instead, round `serve`.
         """
         # slixmpp has a loop already, made where there was none.
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            runner.run(self.serve(signals=True))
+            runner.run(main() if main is not None else self.serve(signals=True))
 
     async def serve(self, *, signals: bool = False, drain: float = DRAIN) -> None:
         """Be connected until `stop` is called; then drain, and leave.
@@ -226,6 +232,15 @@ class Backend(Connection):
         if isinstance(data, RootStanza):
             self._dispatch.sends(data)
         super().send(data, use_filters)
+
+    def answer(self, stanza: RootStanza, returned: object) -> None:
+        """Send the answer of a handler that goes on afterwards; what it returns is sent no more.
+
+        Args:
+            stanza: the one that is being handled.
+            returned: see `answers`; or an exception, which becomes a stanza error.
+        """
+        self._dispatch.answer(stanza, returned)
 
     # Back-pressure.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Final, Protocol, cast
 
 import structlog
+from slixmpp.exceptions import XMPPError
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.handler.base import BaseHandler
@@ -118,25 +119,27 @@ class Dispatch(BaseHandler):
             for rule in rules:
                 returned = await rule.handler(stanza)
                 if returned is not None:
-                    self._answer(stanza, returned)
+                    self.answer(stanza, returned)
             if self._owes(stanza):
-                if all(rule.watches for rule in rules):
-                    raise StanzaError("feature-not-implemented")
-                self._answer(stanza, None)
+                watched = all(rule.watches for rule in rules)
+                self.answer(stanza, StanzaError("feature-not-implemented") if watched else None)
             self._answers_to.counts["handled"] += 1
         except Exception as exception:
             self._answers_to.counts["failed"] += 1
-            error = error_of(exception)
-            if exception is not error:
+            if not isinstance(exception, XMPPError):  # which was meant
                 log.error("a handler failed", stanza=stanza.name, exc_info=exception)
-            if may_be_answered(stanza) and (not _is_request(stanza) or self._owes(stanza)):
-                self._answers_to.send(error_reply(stanza, error))
+            self.answer(stanza, exception)
 
-    def _answer(self, stanza: RootStanza, returned: object) -> None:
-        answer = answer_to(stanza, returned)
-        if _is_request(stanza) and not isinstance(returned, RootStanza):
-            if not self._owes(stanza):
+    def answer(self, stanza: RootStanza, returned: object) -> None:
+        """Send what a handler returned or raised, unless a request has its answer already."""
+        if isinstance(returned, Exception):
+            if not may_be_answered(stanza):
                 return
+            returned = error_reply(stanza, error_of(returned))
+        if _is_request(stanza) and not self._owes(stanza):
+            return
+        answer = answer_to(stanza, returned)
+        if _is_request(stanza):
             del self._unanswered[_key(stanza, "from")]
         if answer is not None:
             self._answers_to.send(answer)

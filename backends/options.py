@@ -6,12 +6,12 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
 
-from backends.backend import CONCURRENCY
+from backends.backend import CONCURRENCY, Backend
 
 #: Where the secret is looked for: arguments are for everyone on the machine to see.
 SECRET_VARIABLE = "BACKEND_SECRET"
@@ -61,15 +61,19 @@ def settings(
     }
 
 
-def start(backend: Any, given: argparse.Namespace) -> None:
-    """Serve until told to stop, with what the command line asked for."""
+def start(
+    backend: Backend,
+    given: argparse.Namespace,
+    main: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Serve until told to stop, with what the command line asked for; `Backend.run`."""
     if given.metrics_port is not None:
         from backends.metrics import expose
 
         expose(backend, given.metrics_port)
     if given.trace:
         backend.trace.on()
-    backend.run()
+    backend.run(main)
 
 
 def configure_log(format: str, level: str) -> None:

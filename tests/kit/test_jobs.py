@@ -57,7 +57,7 @@ async def test_those_of_one_key_run_in_order_and_do_not_block_others() -> None:
 async def test_all_can_be_ended() -> None:
     jobs = Jobs(1)
     for _ in range(3):
-        jobs.start(asyncio.Event().wait, "k")  # type: ignore[arg-type]
+        jobs.start(asyncio.Event().wait, "k")
     await asyncio.sleep(0)
     await jobs.cancel()
     assert len(jobs) == jobs.running == 0
