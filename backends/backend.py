@@ -58,6 +58,8 @@ class Backend(Connection):
             nothing on the wire tells the two apart before that: this is for you to say.
         concurrency: how many handlers may run at once.
         handlers: those of another backend, to share: one process with several connections.
+        timeout: how many seconds a handler may take, then its sender gets
+            ``remote-server-timeout``; as long as it likes if not given.
         in_order: whether messages and presence of one sender are handled one after another.
         software: name and version, for XEP-0092.
 
@@ -75,6 +77,7 @@ class Backend(Connection):
         weight: int | None = None,
         balancer: bool = True,
         concurrency: int = CONCURRENCY,
+        timeout: float | None = None,
         in_order: bool = True,
         handlers: Handlers | None = None,
         software: tuple[str, str] = ("xmpp-balancer backend", ""),
@@ -92,7 +95,7 @@ class Backend(Connection):
         self.acknowledgements = Acknowledgements(self)
         self.draining = False
         self._weight = control.weight(weight) if weight is not None else None
-        self._dispatch = Dispatch(self, self.handlers, self.jobs, in_order)
+        self._dispatch = Dispatch(self, self.handlers, self.jobs, in_order, timeout)
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.register_plugin("xep_0030")
@@ -171,6 +174,7 @@ class Backend(Connection):
         answered with an error of type ``wait``.
         """
         self.draining = True
+        self.returns = False
         if not self.balancer:
             self._dispatch.refusal = StanzaError("remote-server-timeout", "this backend leaves")
         self.event("draining")
@@ -229,9 +233,9 @@ class Backend(Connection):
         return None
 
     def send(self, data: StanzaBase | str, use_filters: bool = True) -> None:
+        super().send(data, use_filters)
         if isinstance(data, RootStanza):
             self._dispatch.sends(data)
-        super().send(data, use_filters)
 
     def answer(self, stanza: RootStanza, returned: object) -> None:
         """Send the answer of a handler that goes on afterwards; what it returns is sent no more.

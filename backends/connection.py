@@ -6,6 +6,7 @@ What is sent without a connection waits in the outbox, and goes out in order whe
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,11 +20,11 @@ from slixmpp.exceptions import IqError, IqTimeout
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.xmlstream import StanzaBase
 
-from backends.errors import received
+from backends.errors import StanzaError, received
 from backends.outbox import Outbox
 from backends.reconnecting import Address, Attempts, address
 from backends.tracing import Trace
-from backends.xml import loses_attributes, written
+from backends.xml import is_too_large, loses_attributes, written
 
 log = structlog.get_logger("backend")
 
@@ -33,6 +34,15 @@ _STREAM_ERROR_NS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
 #: Seconds for a connection and its handshake, and for an answer to a request.
 CONNECT: Final = 10.0
 REQUEST: Final = 30.0
+
+
+#: Seconds and numbers of TCP's probes, and milliseconds for what is sent to be acknowledged.
+_KEEPALIVE: Final = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 60_000,
+}
 
 
 class Connection(ComponentXMPP):
@@ -57,6 +67,7 @@ class Connection(ComponentXMPP):
         )
         self.name = name
         self.online = False
+        self.returns = True  # whether it connects again when the connection is lost
         self.outbox = Outbox()
         self.trace = Trace()
         self.counts: Counter[str] = Counter()
@@ -85,8 +96,8 @@ class Connection(ComponentXMPP):
     # Coming and going.
 
     async def stay_connected(self) -> None:
-        """Connect, and connect again, until it is cancelled."""
-        while True:
+        """Connect, and connect again, while `returns` is true."""
+        while self.returns:
             where, pause = self.attempts.next()
             await asyncio.sleep(pause)
             await self._connect_once(where)
@@ -101,7 +112,9 @@ class Connection(ComponentXMPP):
                 await _first(self.offline.wait(), self.session_bind_event.wait())
         except TimeoutError:
             self.cancel_connection_attempt()
-            self.abort()
+            if self.transport is not None:
+                self.abort()
+                await self.offline.wait()  # its end must not be taken for that of the next
         if not self.online:
             self.attempts.failed(self._condition)
             self.counts["connection failed"] += 1
@@ -143,6 +156,17 @@ class Connection(ComponentXMPP):
         self.cancel_connection_attempt()  # slixmpp would go on by itself, to this address alone
         self.offline.set()
 
+    def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            # A peer that vanished without a word is noticed within a minute, not in a quarter of
+            # an hour, whether we have something to send to it or not.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE.items():
+                if hasattr(socket, option):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        super().connection_made(transport, send_event)
+
     def connection_lost(self, exception: BaseException | None) -> None:
         self.online = False
         # slixmpp throws away what it was about to write.
@@ -181,18 +205,31 @@ class Connection(ComponentXMPP):
 
         Raises:
             OutboxFullError: there is no connection, and too much waits for one.
+            StanzaError: it is too large.
+            ValueError: it has no ``to``, or its ``from`` is somebody else's.  Each of these would
+                cost the whole stream, and all that is under way on it.
         """
         if isinstance(data, RootStanza):
-            if not data.xml.get("from"):
-                data["from"] = self.boundjid.bare
+            self._check_addresses(data)
             _rename_error(data.xml, "jabber:client", ACCEPT_NS)
             if loses_attributes(data.xml):
                 data = written(data, self)
+        if isinstance(data, RootStanza | str) and is_too_large(data):
+            raise StanzaError("resource-constraint", "too large for a stanza", "cancel")
         if not self.online and isinstance(data, RootStanza | str):
             self.outbox.put(data)
             self.event("stanza_not_sent", data)
             return
         super().send(data, use_filters)
+
+    def _check_addresses(self, stanza: RootStanza) -> None:
+        sender = stanza.xml.get("from", "")
+        if not sender:
+            stanza["from"] = self.boundjid.bare
+        elif sender.partition("/")[0].rpartition("@")[2] != self.boundjid.host:
+            raise ValueError(f"it is not from {self.boundjid.host}: {sender}")
+        if not stanza.xml.get("to"):
+            raise ValueError(f"a stanza needs `to`: {stanza}")
 
     async def request(self, iq: Iq, timeout: float = REQUEST) -> Iq:
         """Send a request and wait for its answer.

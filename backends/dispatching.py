@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Final, Protocol, cast
 
 import structlog
-from slixmpp.exceptions import XMPPError
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.handler.base import BaseHandler
@@ -15,7 +15,7 @@ from slixmpp.xmlstream.matcher.base import MatcherBase
 
 from backends.answers import answer_to
 from backends.control import redelivered
-from backends.errors import StanzaError, error_of, error_reply, may_be_answered
+from backends.errors import StanzaError, error_of, error_reply, is_meant, may_be_answered
 from backends.handlers import REQUESTS, Handlers, Rule, payload_namespace
 from backends.jobs import Jobs
 
@@ -49,9 +49,12 @@ class Dispatch(BaseHandler):
         handlers: who handles what.
         jobs: runs them.
         in_order: whether messages and presence of one sender are handled one after another.
+        timeout: how many seconds a handler may take.
     """
 
-    def __init__(self, stream: Stream, handlers: Handlers, jobs: Jobs, in_order: bool) -> None:
+    def __init__(
+        self, stream: Stream, handlers: Handlers, jobs: Jobs, in_order: bool, timeout: float | None
+    ) -> None:
         super().__init__("handlers", _Handled(self))
         self.handlers = handlers
         self.jobs = jobs
@@ -59,6 +62,7 @@ class Dispatch(BaseHandler):
         self.answered = set(ANSWERED)  # namespaces whose requests others answer
         self._answers_to = stream
         self._in_order = in_order
+        self._timeout = timeout
         self._unanswered: dict[tuple[str, str], RootStanza] = {}
         self._done: Callable[[], None] | None = None
 
@@ -117,18 +121,30 @@ class Dispatch(BaseHandler):
         """Run the handlers of a stanza, and send what they return."""
         try:
             for rule in rules:
-                returned = await rule.handler(stanza)
+                async with asyncio.timeout(self._timeout):
+                    returned = await rule.handler(stanza)
                 if returned is not None:
                     self.answer(stanza, returned)
             if self._owes(stanza):
                 watched = all(rule.watches for rule in rules)
                 self.answer(stanza, StanzaError("feature-not-implemented") if watched else None)
             self._answers_to.counts["handled"] += 1
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # we leave: it is not done, so another backend gets it
+            self._failed(stanza, RuntimeError(f"what it waited for was cancelled: {cancelled}"))
         except Exception as exception:
-            self._answers_to.counts["failed"] += 1
-            if not isinstance(exception, XMPPError):  # which was meant
-                log.error("a handler failed", stanza=stanza.name, exc_info=exception)
+            self._failed(stanza, exception)
+
+    def _failed(self, stanza: RootStanza, exception: Exception) -> None:
+        self._answers_to.counts["failed"] += 1
+        if not is_meant(exception):
+            log.error("a handler failed", stanza=stanza.name, exc_info=exception)
+        try:
             self.answer(stanza, exception)
+        except Exception as error:  # there is no room in the outbox, for one
+            log.error("its sender could not be told", stanza=stanza.name, exc_info=error)
 
     def answer(self, stanza: RootStanza, returned: object) -> None:
         """Send what a handler returned or raised, unless a request has its answer already."""
@@ -139,10 +155,9 @@ class Dispatch(BaseHandler):
         if _is_request(stanza) and not self._owes(stanza):
             return
         answer = answer_to(stanza, returned)
-        if _is_request(stanza):
-            del self._unanswered[_key(stanza, "from")]
         if answer is not None:
             self._answers_to.send(answer)
+        self._unanswered.pop(_key(stanza, "from"), None)
 
     def _owes(self, stanza: RootStanza) -> bool:
         """Whether it is a request that has no answer yet."""

@@ -103,6 +103,11 @@ def error_of(exception: BaseException) -> StanzaError:
     return StanzaError("internal-server-error")
 
 
+def is_meant(exception: BaseException) -> bool:
+    """Whether a handler raised this to say so, and not by a defect."""
+    return isinstance(exception, XMPPError) and not isinstance(exception, IqError | IqTimeout)
+
+
 def received(stanza: RootStanza) -> StanzaError:
     """The error that a stanza of type ``error`` carries."""
     error = stanza["error"]

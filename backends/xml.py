@@ -15,6 +15,11 @@ from slixmpp import ComponentXMPP
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.xmlstream.tostring import tostring
 
+#: Bytes of a stanza.  A balancer closes the stream of who sends more than 496 KiB, Prosody at 512.
+MAX_STANZA: Final = 500_000
+#: Characters that are fewer bytes than that, even if each of them is escaped.
+_SMALL: Final = MAX_STANZA // 8
+
 _XML_NS: Final = "{http://www.w3.org/XML/1998/namespace}"
 #: What is no Char of XML 1.0 §2.2.
 _NO_CHARACTER = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -70,6 +75,16 @@ def loses_attributes(element: Element) -> bool:
         for each in element.iter()
         for name in each.attrib
     )
+
+
+def is_too_large(stanza: RootStanza | str) -> bool:
+    """Whether a stanza is larger than `MAX_STANZA`."""
+    if isinstance(stanza, RootStanza):
+        # Nearly all are far from it, which is found out without writing them.
+        text = sum(len(each.text or "") + len(each.tag) for each in stanza.xml.iter())
+        if text + sum(len("".join(each.attrib.values())) for each in stanza.xml.iter()) < _SMALL:
+            return False
+    return len(str(stanza).encode()) > MAX_STANZA
 
 
 def written(stanza: RootStanza, stream: ComponentXMPP) -> str:

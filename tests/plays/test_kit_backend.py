@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
 import pytest
 from slixmpp.exceptions import IqError
 
-from backends import Backend, StanzaError, redelivered
+from backends import Backend, StanzaError
 from backends.errors import received
 from balancer.connector import LinkState
 from balancer.service import Service
@@ -133,6 +137,46 @@ async def test_an_exception_becomes_the_right_error(
             await disconnect(alice)
 
 
+async def test_what_would_cost_the_stream_is_not_sent(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        backend = behind(service, timeout=0.2)
+
+        @backend.iq("urn:example:huge")
+        async def huge(iq: Any) -> Element:
+            element = Element("{urn:example:huge}huge")
+            element.text = "<" * 200_000
+            return element
+
+        @backend.iq("urn:example:cancelled")
+        async def cancelled(iq: Any) -> None:
+            raise asyncio.CancelledError
+
+        @backend.iq("urn:example:slow")
+        async def slow(iq: Any) -> None:
+            await asyncio.Event().wait()
+
+        async with serving(backend):
+            alice = await client(prosody, "alice", "phone")
+            conditions = []
+            for namespace in ("urn:example:huge", "urn:example:cancelled", "urn:example:slow"):
+                with pytest.raises(IqError) as caught:
+                    await request(alice, namespace).send(timeout=10)
+                conditions.append(received(caught.value.iq).condition)
+            assert conditions == [
+                "resource-constraint",
+                "internal-server-error",
+                "remote-server-timeout",
+            ]
+            with pytest.raises(ValueError, match="needs `to`"):
+                backend.make_message(mto=None, mbody="x").send()
+            with pytest.raises(ValueError, match="not from"):
+                backend.send_message("alice@localhost", "x", mfrom="bob@localhost")
+            assert backend.counts["connected"] == 1
+            there = next(iter(service.components[JID].router.pool))
+            await until(lambda: not len(there.ledger))
+            await disconnect(alice)
+
+
 @both
 async def test_requests_of_its_own(server: XmppServer, behind_balancer: bool) -> None:
     async with stage(server, behind_balancer) as (backend, _), serving(backend):
@@ -226,39 +270,38 @@ async def test_a_stanza_is_acknowledged_when_its_handler_is_done(prosody: XmppSe
             await disconnect(alice)
 
 
-async def test_a_message_of_one_that_dies_is_handled_by_another(prosody: XmppServer) -> None:
+async def test_a_message_of_one_that_is_killed_is_handled_by_another(
+    prosody: XmppServer, tmp_path: Path
+) -> None:
+    """SIGKILL, in the middle of a handler of a process of its own."""
+    begun = tmp_path / "begun"
     async with balancing(prosody) as service:
-        crew = [behind(service, name) for name in ("a", "b")]
-        begun: list[tuple[str, bool]] = []
-        finished: list[tuple[str, bool]] = []
-
-        def handler(backend: Backend) -> Any:
-            async def handle(message: Any) -> str:
-                begun.append((str(backend.name), redelivered(message)))
-                if len(begun) == 1:
-                    await asyncio.Event().wait()  # it is killed in the middle of its work
-                finished.append((str(backend.name), redelivered(message)))
-                return "done"
-
-            return handle
-
-        for backend in crew:
-            backend.message(handler(backend))
-        async with serving(*crew, drain=0.0):
+        pool = service.components[JID].router.pool
+        port = str(service.listener.port)
+        crew = [
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.kit.mortal", f"{JID}/{name}", port, str(begun))
+            )
+            for name in ("a", "b")
+        ]
+        try:
+            await until(lambda: len(pool) == 2 and all(each.acks for each in pool))
             alice = await client(prosody, "alice", "phone")
             heard: list[str] = []
             alice.add_event_handler("message", lambda message: heard.append(message["body"]))
             alice.send_message(JID, "work", mtype="chat")
-            await until(lambda: begun)
-            first = next(each for each in crew if each.name == begun[0][0])
-            assert first.transport is not None
-            first.transport.abort()
+            await until(begun.exists)
+            name, pid = begun.read_text().split()
+            (other,) = {"a", "b"} - {name}
+            os.kill(int(pid), signal.SIGKILL)
             await until(lambda: heard)
-            (other,) = {"a", "b"} - {first.name}
-            assert heard == ["done"]
-            assert finished == [(other, True)]
-            assert begun == [(first.name, False), (other, True)]
+            assert heard == [f"work, redelivered, done by {other}"]
             await disconnect(alice)
+        finally:
+            for process in crew:
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
 
 
 @both
