@@ -14,9 +14,13 @@ from xml.etree.ElementTree import Element
 
 import pytest
 from slixmpp.exceptions import IqError
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
 
-from backends import Backend, StanzaError
-from backends.errors import received
+from backends import Backend, StanzaError, redelivered
+from backends.errors import error_reply, received
+from backends.reconnecting import Attempts
+from backends.reconnecting import address as reconnecting_address
 from balancer.connector import LinkState
 from balancer.service import Service
 from tests.kit.stage import behind, on, serving
@@ -184,25 +188,24 @@ async def test_requests_of_its_own(server: XmppServer, behind_balancer: bool) ->
         ping = backend.make_iq_get(ito=alice.boundjid)
         ping.append(Element("{urn:xmpp:ping}ping"))
         assert (await backend.request(ping))["type"] == "result"
-        with pytest.raises(StanzaError, match="feature-not-implemented"):
-            await backend.request(request_to(backend, str(alice.boundjid)))
-        alice.register_handler(_deaf())
+        answers = {
+            "conflict": lambda iq: error_reply(iq, StanzaError("conflict", "twice")).send(),
+            "silence": lambda iq: None,
+        }
+        for name, answer in answers.items():
+            path = f"{{jabber:client}}iq/{{urn:example:{name}}}query"
+            alice.register_handler(Callback(name, MatchXPath(path), answer))
+        with pytest.raises(StanzaError, match="conflict: twice"):
+            await backend.request(request_to(backend, alice, "conflict"))
         with pytest.raises(TimeoutError):
-            await backend.request(request_to(backend, str(alice.boundjid)), timeout=0.3)
+            await backend.request(request_to(backend, alice, "silence"), timeout=0.3)
         await disconnect(alice)
 
 
-def request_to(backend: Backend, to: str) -> Any:
-    iq = backend.make_iq_get(ito=to)
-    iq.append(Element("{urn:example:strange}query"))
+def request_to(backend: Backend, alice: Any, name: str) -> Any:
+    iq = backend.make_iq_get(ito=alice.boundjid)
+    iq.append(Element(f"{{urn:example:{name}}}query"))
     return iq
-
-
-def _deaf() -> Any:
-    from slixmpp.xmlstream.handler import Callback
-    from slixmpp.xmlstream.matcher import MatchXPath
-
-    return Callback("deaf", MatchXPath("{jabber:client}iq/{urn:example:strange}query"), print)
 
 
 @both
@@ -302,6 +305,67 @@ async def test_a_message_of_one_that_is_killed_is_handled_by_another(
                 if process.returncode is None:
                     process.kill()
                 await process.wait()
+
+
+async def test_what_waited_for_a_backend_is_not_acknowledged_at_once(prosody: XmppServer) -> None:
+    """It comes before <enabled/>, so that any <a/> would acknowledge it."""
+    async with balancing(prosody, queue_timeout=20.0) as service:
+        alice = await client(prosody, "alice", "phone")
+        heard: list[str] = []
+        alice.add_event_handler("message", lambda message: heard.append(message["body"]))
+        alice.send_message(JID, "early", mtype="chat")
+        await until(lambda: service.components[JID].router.queued)
+        first, second = behind(service, "first"), behind(service, "second")
+        begun, asked = asyncio.Event(), asyncio.Event()
+        first.trace.on(lambda way, xml: asked.set() if "<r xmlns" in xml else None)
+
+        @first.message
+        async def wait(message: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        @second.message
+        async def answer(message: Any) -> str:
+            return f"{message['body']} {redelivered(message)}"
+
+        async with serving(first, drain=0.0):
+            await begun.wait()
+            await asyncio.wait_for(asked.wait(), 20)
+            await alice.plugin["xep_0199"].ping(JID)  # whatever it says to that has been said
+            async with serving(second):
+                assert first.transport is not None
+                first.transport.abort()
+                await until(lambda: heard)
+                assert heard == ["early True"]
+        await disconnect(alice)
+
+
+async def test_one_that_drains_does_not_come_back(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        backend = behind(service)
+        address = f"127.0.0.1:{service.listener.port}"
+        backend.attempts = Attempts([reconnecting_address(address)], chance=lambda: 0.0)
+        go = asyncio.Event()
+
+        @backend.message
+        async def wait(message: Any) -> None:
+            await go.wait()
+
+        task = asyncio.create_task(backend.serve())
+        await until(lambda: backend.online)
+        alice = await client(prosody, "alice", "phone")
+        alice.send_message(JID, "x")
+        await until(lambda: len(backend.jobs))
+        backend.stop()
+        await until(lambda: backend.draining)
+        assert backend.transport is not None
+        backend.transport.abort()
+        await until(lambda: not backend.online)
+        await asyncio.sleep(0.3)  # it would be back at once
+        go.set()
+        await asyncio.wait_for(task, 10)
+        assert backend.counts["connected"] == 1
+        await disconnect(alice)
 
 
 @both
