@@ -16,6 +16,9 @@ from slixmpp.xmlstream.matcher import MatchXPath
 log = structlog.get_logger("backend")
 
 SM_NS: Final = "urn:xmpp:sm:3"
+#: Seconds for which what is done waits to be said, so that much is said at once.
+DELAY: Final = 0.01
+
 _MODULUS: Final = 1 << 32
 
 
@@ -129,8 +132,7 @@ class Acknowledgements:
         def done() -> None:
             moved = handled.done(number)
             if moved and handled is self._handled and self.enabled and self._soon is None:
-                # Once for all that end in this turn of the loop.
-                self._soon = asyncio.get_running_loop().call_soon(self._say)
+                self._soon = asyncio.get_running_loop().call_later(DELAY, self._say)
 
         return done
 
@@ -151,5 +153,6 @@ class Acknowledgements:
         log.warning("the balancer takes no acknowledgements")
 
     def _asked(self, _: StanzaBase) -> None:
-        if self._soon is None:
-            self._say()
+        if self._soon is not None:
+            self._soon.cancel()
+        self._say()

@@ -38,11 +38,13 @@ def answer_to(stanza: RootStanza, returned: object) -> RootStanza | str | None:
     reply = cast(RootStanza, stanza.reply())
     if stanza.name == "message":
         # In the same conversation: its type and its thread (RFC 6121 §5.2.5, XEP-0201).
-        reply["type"] = stanza["type"] if stanza["type"] in ("chat", "groupchat") else "normal"
-        if stanza["type"] == "groupchat":
+        kind = stanza.xml.get("type")
+        reply["type"] = kind if kind in ("chat", "groupchat") else "normal"
+        if kind == "groupchat":
             reply["to"] = stanza["from"].bare
-        if stanza["thread"]:
-            reply["thread"] = stanza["thread"]
+        thread = stanza.xml.findtext(f"{{{stanza.namespace}}}thread")
+        if thread:
+            reply["thread"] = thread
         del reply["id"]
     match returned:
         case None:

@@ -16,7 +16,7 @@ from slixmpp.xmlstream.matcher.base import MatcherBase
 from backends.answers import answer_to
 from backends.control import redelivered
 from backends.errors import StanzaError, error_of, error_reply, is_meant, may_be_answered
-from backends.handlers import REQUESTS, Handlers, Rule, payload_namespace
+from backends.handlers import REQUESTS, Handlers, Rule, is_request, payload_namespace
 from backends.jobs import Jobs
 
 log = structlog.get_logger("backend")
@@ -64,7 +64,9 @@ class Dispatch(BaseHandler):
         self._in_order = in_order
         self._timeout = timeout
         self._unanswered: dict[tuple[str, str], RootStanza] = {}
+        # Of the stanza that is being offered to the handlers of the stream.
         self._done: Callable[[], None] | None = None
+        self._rules: list[Rule] = []
 
     def arrives(self, done: Callable[[], None]) -> None:
         """A stanza is about to be offered to all handlers of the stream, this one among them."""
@@ -78,15 +80,18 @@ class Dispatch(BaseHandler):
 
     def sends(self, stanza: StanzaBase) -> None:
         """A stanza goes out, perhaps the answer to a request: one that a handler sent itself."""
-        if stanza.name == "iq" and stanza["type"] not in REQUESTS:
+        if stanza.name == "iq" and stanza.xml.get("type") not in REQUESTS:
             self._unanswered.pop(_key(stanza, "to"), None)
 
-    def rules(self, stanza: RootStanza) -> list[Rule]:
-        """The handlers that a stanza has."""
-        return self.handlers.of(stanza, self._answered_elsewhere(stanza))
+    def handles(self, stanza: StanzaBase) -> bool:
+        """Whether there are handlers for the stanza that is being offered."""
+        if not isinstance(stanza, RootStanza):
+            return False
+        self._rules = self.handlers.of(stanza, self._answered_elsewhere(stanza))
+        return bool(self._rules)
 
     def _answered_elsewhere(self, stanza: RootStanza) -> bool:
-        return _is_request(stanza) and payload_namespace(stanza) in self.answered
+        return is_request(stanza) and payload_namespace(stanza) in self.answered
 
     def run(self, payload: StanzaBase) -> None:
         """Start the handlers of a stanza."""
@@ -96,10 +101,10 @@ class Dispatch(BaseHandler):
                 self._answers_to.send(error_reply(stanza, self.refusal))
             return
         done, self._done = self._done, None
-        rules = self.rules(stanza)
+        rules = self._rules
         if redelivered(stanza):
             self._answers_to.counts["redelivered"] += 1
-        if _is_request(stanza) and not self._answered_elsewhere(stanza):
+        if is_request(stanza) and not self._answered_elsewhere(stanza):
             self._unanswered[_key(stanza, "from")] = stanza
 
         async def job() -> None:
@@ -152,7 +157,7 @@ class Dispatch(BaseHandler):
             if not may_be_answered(stanza):
                 return
             returned = error_reply(stanza, error_of(returned))
-        if _is_request(stanza) and not self._owes(stanza):
+        if is_request(stanza) and not self._owes(stanza):
             return
         answer = answer_to(stanza, returned)
         if answer is not None:
@@ -168,12 +173,7 @@ class _Handled(MatcherBase):
     """Matches what there are handlers for."""
 
     def match(self, xml: StanzaBase) -> bool:
-        dispatch = cast(Dispatch, self._criteria)
-        return isinstance(xml, RootStanza) and bool(dispatch.rules(xml))
-
-
-def _is_request(stanza: RootStanza) -> bool:
-    return stanza.name == "iq" and stanza["type"] in REQUESTS
+        return cast(Dispatch, self._criteria).handles(xml)
 
 
 def _key(iq: StanzaBase, attribute: str) -> tuple[str, str]:

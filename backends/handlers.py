@@ -155,7 +155,7 @@ class Handlers:
             for rule in self._rules
             if not (rule.watches is False and answered_elsewhere) and rule.matches(stanza)
         ]
-        if stanza.name != "iq" or stanza["type"] not in REQUESTS or answered_elsewhere:
+        if answered_elsewhere or not is_request(stanza):
             return found
         rule = self._by_namespace.get(payload_namespace(stanza)) or self._any_iq
         return [*found, rule] if rule is not None else found
@@ -174,8 +174,13 @@ def payload_namespace(stanza: RootStanza) -> str:
     return ""
 
 
+def is_request(stanza: RootStanza) -> bool:
+    """Whether it is an iq that must be answered (RFC 6120 §8.2.3)."""
+    return stanza.name == "iq" and stanza.xml.get("type") in REQUESTS
+
+
 def _is(stanza: RootStanza, kind: str) -> bool:
-    return stanza.name == kind and stanza["type"] != "error"
+    return stanza.name == kind and stanza.xml.get("type") != "error"
 
 
 def _name(handler: Handler) -> str:

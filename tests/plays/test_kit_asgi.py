@@ -299,6 +299,8 @@ async def test_an_application_sends_stanzas_of_its_own(prosody: XmppServer) -> N
         heard: list[Any] = []
         alice.add_event_handler("message", heard.append)
         alice.add_event_handler("presence_away", heard.append)
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)  # it then tells of calls from other threads that are not safe
         assert await ask(alice, "send") is None
         await until(lambda: len(heard) == 4)
         one, two, three, four = heard
