@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import pytest
+import structlog
 from slixmpp.exceptions import IqError
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
@@ -368,12 +370,20 @@ async def test_the_command(prosody: XmppServer) -> None:
         try:
             await until(lambda: pool.get("web-1") is not None)
             alice = await client(prosody, "alice", "phone")
-            assert await ask(alice, "items/3") == '{"number":3,"full":false}'
+            for number in range(1, 7):
+                if number in (1, 4):  # the trace on, and off: heard before the next but one
+                    process.send_signal(signal.SIGUSR1)
+                said = await ask(alice, f"items/{number}")
+                assert said == f'{{"number":{number},"full":false}}'
             process.terminate()
-            _, said = await asyncio.wait_for(process.communicate(), 20)
+            _, written = await asyncio.wait_for(process.communicate(), 20)
             assert process.returncode == 0
-            events = [json.loads(line)["event"] for line in said.decode().splitlines()]
+            log = [json.loads(line) for line in written.decode().splitlines()]
+            events = [each["event"] for each in log if each["event"] != "xml"]
             assert events == ["connected", "draining", "disconnected"]
+            traced = " ".join(each["xml"] for each in log if each["event"] == "xml")
+            assert "items/3" in traced
+            assert "items/6" not in traced
             await until(lambda: not len(pool))
             await disconnect(alice)
         finally:
@@ -394,7 +404,10 @@ async def test_the_command(prosody: XmppServer) -> None:
 async def test_what_the_command_refuses(
     arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+    finally:
+        structlog.reset_defaults()  # this test's standard error is no place for others' logs
     assert ended.value.code == 2
     assert reason in capsys.readouterr().err

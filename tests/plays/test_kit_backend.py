@@ -368,6 +368,31 @@ async def test_one_that_drains_does_not_come_back(prosody: XmppServer) -> None:
         await disconnect(alice)
 
 
+async def test_a_second_sigterm_ends_it_at_once(prosody: XmppServer, tmp_path: Path) -> None:
+    async with balancing(prosody) as service:
+        pool = service.components[JID].router.pool
+        begun = tmp_path / "begun"
+        port = str(service.listener.port)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.kit.mortal", f"{JID}/a", port, str(begun))
+        )
+        try:
+            await until(lambda: len(pool))
+            alice = await client(prosody, "alice", "phone")
+            alice.send_message(JID, "work", mtype="chat")
+            await until(begun.exists)
+            process.terminate()
+            await until(lambda: next(iter(pool)).state == "drain")
+            assert process.returncode is None, "its handler has not ended"
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), 10) == 1
+            await disconnect(alice)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
 @both
 async def test_no_more_than_so_many_at_once(prosody: XmppServer, behind_balancer: bool) -> None:
     options = {"concurrency": 3, "in_order": False}
