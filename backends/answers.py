@@ -31,8 +31,10 @@ def answer_to(stanza: RootStanza, returned: object) -> RootStanza | str | None:
     Raises:
         TypeError: it is nothing that can be sent.
     """
-    if returned is None and stanza.name != "iq":
-        return None
+    if returned in (None, ""):
+        if stanza.name != "iq":
+            return None
+        returned = None
     if isinstance(returned, RootStanza):
         return returned
     reply = cast(RootStanza, stanza.reply())

@@ -220,15 +220,17 @@ class Daemon(Backend):
 
 
 def said(result: object) -> str:
-    """What a command returned, as text."""
+    """What a command returned, as text; there always is one, for whoever waits for it."""
     match result:
         case None:
-            return "done"
+            text = ""
         case list() | tuple():
-            return "\n".join(str(each) for each in result)
+            text = "\n".join(str(each) for each in result)
         case dict():
-            return "\n".join(f"{key}: {value}" for key, value in result.items())
-    return str(result)
+            text = "\n".join(f"{key}: {value}" for key, value in result.items())
+        case _:
+            text = str(result)
+    return text or "done"
 
 
 def describe(error: Exception) -> str:

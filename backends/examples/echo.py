@@ -19,11 +19,10 @@ def echo(backend: Backend) -> Backend:
     """Give a backend its handlers."""
 
     @backend.message
-    async def say_it_back(message: Message) -> str | None:
-        if not message["body"]:
-            return None  # a chat state, perhaps
-        again = " (once more)" if redelivered(message) else ""
-        return f"{message['body']}{again}"
+    async def say_it_back(message: Message) -> str:
+        if redelivered(message):
+            return f"{message['body']} (once more)"
+        return str(message["body"])
 
     @backend.iq(SUM)
     async def add(iq: Iq) -> Element:

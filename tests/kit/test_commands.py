@@ -218,7 +218,14 @@ def test_a_form_that_comes_back() -> None:
 
 @pytest.mark.parametrize(
     ("result", "text"),
-    [(None, "done"), (3, "3"), (["a", 1], "a\n1"), ({"a": 1, "b": 2}, "a: 1\nb: 2"), ("x", "x")],
+    [
+        (None, "done"),
+        ([], "done"),
+        (3, "3"),
+        (["a", 1], "a\n1"),
+        ({"a": 1, "b": 2}, "a: 1\nb: 2"),
+        ("x", "x"),
+    ],
 )
 def test_what_a_command_returns(result: object, text: str) -> None:
     assert said(result) == text

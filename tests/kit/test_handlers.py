@@ -88,6 +88,8 @@ def test_answers() -> None:
     message = stanza(MESSAGE.format("chat"))
     iq = stanza("<iq type='get' id='7' from='a@x/r' to='svc.localhost'><q xmlns='urn:a'/></iq>")
     assert answer_to(message, None) is None
+    assert answer_to(message, "") is None
+    assert answer_to(iq, "") is not None
     assert str(answer_to(iq, None)) == '<iq type="result" id="7" from="svc.localhost" to="a@x/r" />'
     element = Element("{urn:a}r")
     assert '<r xmlns="urn:a" />' in str(answer_to(iq, element))

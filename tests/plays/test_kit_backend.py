@@ -524,6 +524,28 @@ async def test_the_active_one_of_several_balancers_is_found(prosody: XmppServer)
             await standby.stop()
 
 
+async def test_one_that_says_nothing_is_given_up(
+    prosody: XmppServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.connection.CONNECT", 0.3)
+    heard: list[bytes] = []
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        writer.close()
+
+    async with (
+        balancing(prosody) as service,
+        await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent,
+    ):
+        ports = (silent.sockets[0].getsockname()[1], service.listener.port)
+        backend = Backend(f"{JID}/w", BACKEND_SECRET, [f"127.0.0.1:{port}" for port in ports])
+        async with serving(backend):
+            await until(lambda: heard)
+            assert b"<stream:stream" in heard[0]
+            assert backend.counts == {"connection failed": 1, "connected": 1}
+
+
 async def test_a_namesake_is_not_driven_out_in_turn(prosody: XmppServer) -> None:
     async with balancing(prosody) as service:
         old, new = behind(service), behind(service)
