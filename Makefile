@@ -18,10 +18,10 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 # The modules whose every line must be covered: the pure floors, and the configuration.
-PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py asked.py batch.py clues.py config.py configfile.py \
-	conversation.py counts.py crew.py decisions.py delivery.py errors.py framing.py health.py hold.py \
-	inflight.py ledger.py moves.py pool.py retries.py router.py stanza.py strategy.py stream.py \
-	upward.py))
+PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py asked.py batch.py checkup.py clues.py config.py configfile.py \
+	conversation.py counts.py crew.py decisions.py delivery.py errors.py framing.py health.py histogram.py hold.py \
+	inflight.py ledger.py looking.py moves.py orders.py pool.py records.py retries.py router.py stanza.py strategy.py stream.py \
+	upward.py words.py))
 
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
@@ -29,7 +29,7 @@ LOCK_VENV := $(VENV)-lock
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(LOCK_VENV)/bin/pip-compile --quiet \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras
 
-.PHONY: help demo test bench lint types pytest format lock clean install install-dev servers
+.PHONY: help demo test bench pictures lint types pytest format lock clean install install-dev servers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' \
@@ -52,6 +52,9 @@ servers: ## install the XMPP servers the tests use, if they are missing
 
 bench: install-dev servers ## measure what the balancer costs; BENCH_ARGS="--only floor --soak 600"
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+pictures: install-dev servers ## make README's pictures of the page and of `top` anew
+	@PICTURES=1 $(BIN)/python -m pytest -q -k picture tests/plays
 
 lint: install-dev ## ruff: rules and format
 	@$(BIN)/ruff check .

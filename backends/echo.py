@@ -1,6 +1,6 @@
 """A backend as slixmpp's documentation writes one: it says back what it is told.
 
-    python -m backends.echo --jid svc.example.org/worker-1 --secret … --host 127.0.0.1 --port 5348
+    python -m backends.echo --jid svc.example.org/worker-1 --secret-file … --host 127.0.0.1
 
 It knows nothing of the balancer and would work the same on a server of its own.
 """
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 from slixmpp import ComponentXMPP, Message
 
@@ -57,20 +58,35 @@ async def run(jid: str, secret: str, host: str, port: int, kind: type[Echo] = Ec
     await echo.leave()
 
 
+def first_line(path: str) -> str:
+    """What a secret's file says; as little as possible of why it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, ValueError):
+        raise argparse.ArgumentTypeError(f"{path} cannot be read") from None
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m backends.echo", description=Echo.__doc__)
     parser.add_argument("--jid", required=True, help="the component's JID")
-    parser.add_argument(
+    secret = parser.add_mutually_exclusive_group()
+    secret.add_argument(
         "--secret",
         default=os.environ.get("ECHO_SECRET"),
         help="its secret (default: the environment variable ECHO_SECRET)",
+    )
+    secret.add_argument(
+        "--secret-file",
+        dest="secret",
+        type=first_line,
+        help="a file with its secret in the first line",
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5348)
     given = parser.parse_args()
     if not given.secret:
-        parser.error("give --secret or set ECHO_SECRET")
+        parser.error("give --secret or --secret-file, or set ECHO_SECRET")
     asyncio.run(run(given.jid, given.secret, given.host, given.port))
 
 

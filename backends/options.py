@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -22,7 +23,14 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog=prog, description=description)
     add = options.add_argument
     add("--jid", required=True, help="the component's JID, with the backend's name as resource")
-    add("--secret", default=os.environ.get(SECRET_VARIABLE), help=f"or {SECRET_VARIABLE}")
+    secret = options.add_mutually_exclusive_group()
+    secret.add_argument("--secret", default=os.environ.get(SECRET_VARIABLE))
+    secret.add_argument(
+        "--secret-file",
+        dest="secret",
+        type=_first_line,
+        help=f"a file with the secret in its first line; or set {SECRET_VARIABLE}",
+    )
     add(
         "--server",
         action="append",
@@ -39,6 +47,14 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     return options
 
 
+def _first_line(path: str) -> str:
+    """What a secret's file says; as little as possible of why it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, ValueError):
+        raise argparse.ArgumentTypeError(f"{path} cannot be read") from None
+
+
 def settings(
     options: argparse.ArgumentParser, arguments: Sequence[str] | None = None
 ) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -49,7 +65,7 @@ def settings(
     """
     given = options.parse_args(arguments)
     if not given.secret:
-        options.error(f"give --secret or set {SECRET_VARIABLE}")
+        options.error(f"give --secret or --secret-file, or set {SECRET_VARIABLE}")
     configure_log(given.log, "DEBUG" if given.debug else "INFO")
     return given, {
         "jid": given.jid,

@@ -27,7 +27,7 @@ def acknowledging(router: Router, backend: Backend, element: Element, now: float
         case "urn:xmpp:sm:3 enable":
             if backend.acks is not None:
                 return [Tell(backend, _failed("unexpected-request"))]
-            router.crew.enable_acks(backend)
+            router.checkup.enable_acks(backend)
             return [Tell(backend, f"<enabled xmlns='{_NS}'/>".encode())]
         case "urn:xmpp:sm:3 resume":
             return [Tell(backend, _failed("item-not-found"))]
@@ -40,5 +40,5 @@ def acknowledging(router: Router, backend: Backend, element: Element, now: float
             h_given = element.attributes.get("h", "")
             if not h_given.isdecimal():
                 return [Refuse(backend, "invalid-xml", "an <a/> needs an h, a number")]
-            return router.crew.acknowledged(backend, int(h_given), now)
+            return router.checkup.acknowledged(backend, int(h_given), now)
     return [Refuse(backend, "unsupported-stanza-type", "not message, presence or iq")]

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import structlog
 import uvicorn
 
-from balancer.api import api
 from balancer.config import AdminConfig
 from balancer.errors import BalancerError
 from balancer.service import Service
+from balancer.web import web
 
 log = structlog.get_logger("admin")
 
@@ -30,7 +30,7 @@ class _Server(uvicorn.Server):
 
 
 class Admin:
-    """Serves the API.
+    """Serves the web application.
 
     Args:
         config: where.
@@ -66,7 +66,7 @@ class Admin:
         except OSError as error:
             raise AdminError(f"cannot serve [admin] on {host}:{port}: {error.strerror}") from error
         config = uvicorn.Config(
-            api(self._service),
+            web(self._service),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -75,7 +75,9 @@ class Recall:
                 return
             del self._entries[key]
 
-    def forget(self, backend: Backend) -> None:
-        """Forget a backend that has gone."""
-        for key in [key for key, (owner, _) in self._entries.items() if owner is backend]:
+    def forget(self, backend: Backend) -> int:
+        """Forget a backend that has gone; tells how many entries that were."""
+        keys = [key for key, (owner, _) in self._entries.items() if owner is backend]
+        for key in keys:
             del self._entries[key]
+        return len(keys)

@@ -1,26 +1,37 @@
-"""The HTTP API: what is there, and what may be changed.
-
-Reading is free on the machine itself.  From elsewhere it takes the token, and changing anything
-takes it everywhere: as a bearer token, which no other site's page can send (no cross-site request
-forgery), and only POST changes anything.
-"""
+"""The HTTP API: what is there, and what may be changed."""
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
-from typing import Annotated, Final
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, HTTPException, Query
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
-from balancer import __version__
+from balancer.access import Access
 from balancer.component import Component
 from balancer.config import API_PREFIX
 from balancer.configfile import redacted
 from balancer.health import Order
+from balancer.records import PACE
 from balancer.service import Service
-from balancer.view import ComponentView, StatusView, component_view, status
+from balancer.tap import Tap, TapError, Taps
+from balancer.view import (
+    ComponentView,
+    RouteView,
+    StatusView,
+    component_view,
+    recent,
+    route_view,
+    seen_view,
+    status,
+)
+
+#: Seconds between two events of the live status.
+EVERY = 1.0
 
 
 class Ordered(BaseModel):
@@ -31,36 +42,19 @@ class Ordered(BaseModel):
     state: str
 
 
-def api(service: Service) -> FastAPI:
-    """The application.
+def api(service: Service, access: Access) -> list[APIRouter]:
+    """The routes under `API_PREFIX`.
 
     Args:
         service: what is shown and steered.
+        access: who may.
     """
-    app = FastAPI(
-        title="xmpp-balancer",
-        version=__version__,
-        docs_url=None,  # its page would load scripts from elsewhere
-        redoc_url=None,
-        openapi_url=f"{API_PREFIX}/openapi.json",
-    )
-
-    def may_read(request: Request) -> None:
-        _may_read(request, service.token)
-
-    def may_write(request: Request) -> None:
-        if service.token is None:
-            raise HTTPException(403, "nothing can be changed: no [admin] token is configured")
-        if not _has_token(request, service.token):
-            raise HTTPException(401, "the bearer token is missing or wrong", _CHALLENGE)
-
-    reading = APIRouter(prefix=API_PREFIX, dependencies=[Depends(may_read)])
-    writing = APIRouter(prefix=API_PREFIX, dependencies=[Depends(may_write)])
+    reading = APIRouter(prefix=API_PREFIX, dependencies=[Depends(access.may_read)])
+    changing = APIRouter(prefix=API_PREFIX, dependencies=[Depends(access.may_change)])
     _read(reading, service)
-    _write(writing, service)
-    app.include_router(reading)
-    app.include_router(writing)
-    return app
+    _change(changing, service)
+    _tap(changing, service)
+    return [reading, changing]
 
 
 def _read(routes: APIRouter, service: Service) -> None:
@@ -74,13 +68,66 @@ def _read(routes: APIRouter, service: Service) -> None:
         """One component with its backends."""
         return component_view(_component(service, jid))
 
+    @routes.get("/components/{jid}/route")
+    async def route(
+        jid: str, sender: str, recipient: str | None = None, thread: str | None = None
+    ) -> RouteView:
+        """Which backend holds the conversation that a message would belong to, and why."""
+        return route_view(_component(service, jid), sender, recipient, thread)
+
+    @routes.get("/events", response_class=EventSourceResponse)
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        """The status every second, and recent traffic every five."""
+        clock = asyncio.get_running_loop().time
+        next_recent = 0.0
+        while True:
+            if clock() >= next_recent:
+                next_recent = clock() + PACE
+                yield ServerSentEvent(event="recent", data=recent(service))
+            yield ServerSentEvent(event="status", data=status(service))
+            await asyncio.sleep(EVERY)
+
     @routes.get("/config")
     async def config() -> str:
         """The configuration in effect, as TOML, without secrets."""
         return redacted(service.config)
 
 
-def _write(routes: APIRouter, service: Service) -> None:
+class Wanted(BaseModel):
+    """What to see of what passes; see `balancer.tap.Tap`."""
+
+    jid: str | None = None
+    kind: Literal["message", "presence", "iq"] | None = None
+    backend: str | None = None
+    xpath: str | None = None
+    bodies: bool = False
+
+
+def _tap(routes: APIRouter, service: Service) -> None:
+    @routes.get("/components/{jid}/tap")
+    async def tap(jid: str, wanted: Annotated[Wanted, Query()]) -> StreamingResponse:
+        """Stanzas as they pass, and what becomes of them: a line of JSON for each."""
+        component = _component(service, jid)
+        try:
+            tap = Tap(wanted.jid, wanted.kind, wanted.backend, wanted.xpath)
+        except TapError as error:
+            raise HTTPException(422, str(error)) from None
+        lines = _lines(component, tap, bodies=wanted.bodies)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+async def _lines(component: Component, tap: Tap, *, bodies: bool) -> AsyncIterator[str]:
+    taps = component.taps if isinstance(component.taps, Taps) else Taps()
+    component.taps = taps
+    told = 0
+    with taps.listening(tap):
+        while True:
+            seen = await tap.next()
+            yield seen_view(seen, tap.missed - told, bodies=bodies).model_dump_json() + "\n"
+            told = tap.missed
+
+
+def _change(routes: APIRouter, service: Service) -> None:
     def order(jid: str, name: str, order: Order) -> Ordered:
         component = _component(service, jid)
         try:
@@ -129,38 +176,5 @@ def _nobody(jid: str, name: str) -> HTTPException:
 
 
 def _ordered(component: Component, name: str) -> Ordered:
-    backend = component.router.pool.get(name)
-    state = "gone" if backend is None else backend.state
+    state = component.router.state(name)
     return Ordered(component=component.config.jid, backend=name, state=state)
-
-
-# Who may.
-
-_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
-
-
-def _has_token(request: Request, token: str) -> bool:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
-
-
-def _may_read(request: Request, token: str | None) -> None:
-    if token is not None and _has_token(request, token):
-        return
-    client = request.client.host if request.client else ""
-    # A page of another site could be given our address by its name server ("DNS rebinding"):
-    # its requests come from this machine, but under that site's name.
-    if _is_loopback(client) and _is_local_name(request.url.hostname or ""):
-        return
-    raise HTTPException(401, "from elsewhere, reading takes the bearer token", _CHALLENGE)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_local_name(name: str) -> bool:
-    return name == "localhost" or _is_loopback(name.strip("[]"))

@@ -7,7 +7,7 @@ later is not let through.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 
 from balancer.pool import Backend
 from balancer.stanza import Stanza
@@ -32,7 +32,7 @@ class Asked:
 
     def __init__(self, limit: int, ttl: float) -> None:
         self.limit = limit
-        self.evicted = 0
+        self.evicted: Counter[str] = Counter()  # by reason
         self._ttl = ttl
         self._questions: OrderedDict[str, deque[_Question]] = OrderedDict()
         self._given_up: OrderedDict[str, float] = OrderedDict()
@@ -51,7 +51,7 @@ class Asked:
         self._questions.setdefault(id, deque()).append(question)
         self._questions.move_to_end(id)
         if len(self._questions) > self.limit:
-            self.evicted += self._forget(next(iter(self._questions)))
+            self.evicted["capacity"] += self._forget(next(iter(self._questions)))
 
     def settle(self, id: str, sender: str | None) -> bool:
         """Take a reply.
@@ -82,8 +82,16 @@ class Asked:
         ]
         self._given_up.update(dict.fromkeys(self._questions, now + self._ttl))
         for id in list(self._questions):
-            self._forget(id)
+            self.evicted["server_lost"] += self._forget(id)
         return lost
+
+    def forget(self, backend: Backend) -> None:
+        """A backend has gone, and nobody else wants its answers."""
+        if not backend.asking:
+            return
+        for id, questions in list(self._questions.items()):
+            if all(each.backend is backend for each in questions):
+                self.evicted["backend_lost"] += self._forget(id)
 
     def expire(self, now: float) -> None:
         """Forget what nobody expects an answer to any more."""
@@ -91,7 +99,7 @@ class Asked:
             id, questions = next(iter(self._questions.items()))
             if questions[-1].deadline > now:
                 break
-            self.evicted += self._forget(id)
+            self.evicted["expired"] += self._forget(id)
         while self._given_up and next(iter(self._given_up.values())) <= now:
             self._given_up.popitem(last=False)
 

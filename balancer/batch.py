@@ -21,11 +21,10 @@ from balancer.stanza import Stanza
 def from_server(router: Router, stanzas: Iterable[Stanza], now: float) -> list[Decision]:
     """Decide about stanzas for the component; see `Router.from_server`."""
     decisions: list[Decision] = []
-    out: dict[Backend, list[bytes]] = {}  # what is decided, by who gets it
+    out: dict[Backend, list[Stanza]] = {}  # what is decided, by who gets it
     found, index = router.conversations.at_hand()
     opened = router.delivery.inflight.open
     stopping = router.stopping
-    plain = 0
     for stanza in stanzas:
         kind, _, _, id, type_, data, clues = stanza
         request = False
@@ -36,32 +35,46 @@ def from_server(router: Router, stanzas: Iterable[Stanza], now: float) -> list[D
             elif id is not None and type_ in ("get", "set"):
                 request = True
                 owner = found.get(cast(str, stanza[index]))
-        size = len(data)
-        if owner is None or not owner.room or size > SMALL:
-            _pour(out, decisions)
+        if owner is None or not owner.room or len(data) > SMALL:
+            _pour(router, out, decisions)
             decisions += router.from_server(stanza, now)
             continue
-        ledger = owner.ledger
-        if request:
-            if opened(owner, stanza, now, ledger.sent + 1) is not None:
-                _pour(out, decisions)
-                decisions += router.from_server(stanza, now)
-                continue
-        else:
-            ledger.plain += 1
-        owner.room -= 1
-        ledger.entries.append(stanza)
-        ledger.sent += 1
-        ledger.sent_size += size
-        plain += 1
         waiting = out.get(owner)
         if waiting is None:
-            out[owner] = [data]
-        else:
-            waiting.append(data)
-    router.counts.accepted += plain
-    _pour(out, decisions)
+            waiting = out[owner] = []
+        if request:
+            position = owner.ledger.sent + len(waiting) + 1
+            if opened(owner, stanza, now, position) is not None:
+                _pour(router, out, decisions)
+                decisions += router.from_server(stanza, now)
+                continue
+        owner.room -= 1
+        waiting.append(stanza)
+    _pour(router, out, decisions)
     return decisions
+
+
+def _pour(router: Router, out: dict[Backend, list[Stanza]], decisions: list[Decision]) -> None:
+    """Everything that is decided is being written: enter it in the ledgers and count it."""
+    counts = router.counts
+    for backend, stanzas in out.items():
+        if not stanzas:
+            continue
+        data = b"".join([stanza[5] for stanza in stanzas])
+        decisions.append(Forward(backend, data))
+        kinds = [stanza[0] for stanza in stanzas]
+        requests = kinds.count("iq")
+        backend.ledger.extend(stanzas, len(data), len(kinds) - requests)
+        counts.accepted += len(kinds)
+        sent, received = backend.record.sent, counts.from_server
+        for kind, count in (
+            ("iq", requests),
+            ("message", messages := kinds.count("message")),
+            ("presence", len(kinds) - requests - messages),
+        ):
+            sent[kind] += count
+            received[kind] += count
+    out.clear()
 
 
 def from_backend(
@@ -76,7 +89,7 @@ def from_backend(
     for stanza in stanzas:
         kind, _, _, _, type_, data, clues = stanza
         plain_answer = kind == "iq" and type_ == "result" and connected and not clues
-        if plain_answer and settle(backend, stanza):
+        if plain_answer and settle(backend, stanza, now):
             plain += 1
             out.append(data)
             continue
@@ -89,15 +102,12 @@ def from_backend(
             break  # what an offender says after its offence is not heard
     if plain:
         backend.received += plain
+        backend.record.received["iq"] += plain
+        router.counts.from_backends["iq"] += plain
+        router.counts.to_server["iq"] += plain
         backend.health.answers_badly(False)
         router.counts.accepted += plain
         router.counts.delivered += 2 * plain  # the answers, and with them the requests
     if out:
         decisions.append(Forward(None, b"".join(out)))
     return decisions
-
-
-def _pour(out: dict[Backend, list[bytes]], decisions: list[Decision]) -> None:
-    for backend, data in out.items():
-        decisions.append(Forward(backend, b"".join(data)))
-    out.clear()

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from typing import Final
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
 import structlog
 
-from balancer.decisions import Answer, Changed, Close, Decision, Drop, Forward, Refuse, Tell
+from balancer.counts import Counts
+from balancer.decisions import (
+    Administer,
+    Answer,
+    Changed,
+    Close,
+    Decision,
+    Drop,
+    Forward,
+    Refuse,
+    Tell,
+)
+from balancer.histogram import Histogram
 from balancer.link import Link
 from balancer.pool import Backend
+from balancer.stanza import Stanza
 
 log = structlog.get_logger("component")
 
@@ -26,21 +40,36 @@ PATIENCE: Final = 0.04
 MAX_ERRORS: Final = 1000
 
 
+class Read(NamedTuple):
+    """What one read brought: when it was complete, its stanzas, and where their time counts."""
+
+    at: float
+    stanzas: int
+    time: Histogram
+
+
 class Carrier:
     """The links of one component.
 
     Args:
         jid: the component's, for the log.
+        counts: where refusals are counted.
+        administer: does what an administrator asks, and what follows.
     """
 
-    def __init__(self, jid: str) -> None:
+    def __init__(
+        self, jid: str, counts: Counts, administer: Callable[[Stanza], None] = lambda _: None
+    ) -> None:
         self.jid = jid
+        self._counts = counts
+        self._administer = administer
         self.server: Link | None = None
         self.last_errors: dict[str, str] = {}  # by a backend's name
         self._links: dict[Backend, Link] = {}
         self._backends: dict[Link, Backend] = {}
         self._dirty: list[Link] = []
-        self._reads = 0  # that wait to be written together
+        self._reads: list[Read] = []  # what waits to be written has come with
+        self._together = 0  # reads that wait to be written together
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -75,13 +104,18 @@ class Carrier:
         if len(self.last_errors) > MAX_ERRORS:
             del self.last_errors[next(iter(self.last_errors))]
 
-    def carry_out(self, decisions: Iterable[Decision], *, more: bool = False) -> None:
+    def carry_out(
+        self, decisions: Iterable[Decision], read: Read | None = None, *, more: bool = False
+    ) -> None:
         """Do what was decided, in order.
 
         Args:
             decisions: what is to be done.
+            read: what it was decided for.
             more: whether another read is likely to follow at once.
         """
+        if read is not None:
+            self._reads.append(read)
         links = self._links
         for decision in decisions:
             if type(decision) is Forward:  # nearly all of them
@@ -95,8 +129,8 @@ class Carrier:
                 self._write(decision)
             else:
                 self._act(decision)
-        if more and len(self._dirty) >= MANY and self._reads < READS:
-            self._reads += 1
+        if more and len(self._dirty) >= MANY and self._together < READS:
+            self._together += 1
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(PATIENCE, self.flush)
         else:
@@ -107,10 +141,15 @@ class Carrier:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._reads = 0
+        self._together = 0
         dirty, self._dirty = self._dirty, []
         for link in dirty:
             link.flush()
+        if self._reads:
+            now = time.monotonic()
+            for at, stanzas, histogram in self._reads:
+                histogram.observe(now - at, stanzas)
+            self._reads.clear()
 
     def _write(self, decision: Answer | Tell) -> None:
         backend = decision.backend
@@ -125,6 +164,7 @@ class Carrier:
     def _act(self, decision: Decision) -> None:
         match decision:
             case Refuse(backend, condition, text):
+                self._counts.refused[condition] += 1
                 self.note_error(backend, f"{condition}: {text}")
                 log.warning(
                     "backend refused",
@@ -136,6 +176,8 @@ class Carrier:
                 link = self._links.get(backend)
                 if link is not None:
                     link.fail(condition, text)
+            case Administer(stanza):
+                self._administer(stanza)
             case Close(backend):
                 link = self._links.get(backend)
                 if link is not None:

@@ -8,26 +8,16 @@ Imports that only one command needs are made by that command: `run` must be quic
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import importlib
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
-import structlog
 import typer
 
 from balancer.config import Config, ConfigError, LogConfig
 from balancer.configfile import CONFIG_VARIABLE, load, redacted
 from balancer.errors import BalancerError
-
-if TYPE_CHECKING:
-    from balancer.admin import Admin
-    from balancer.service import Service
 
 WRONG_CONFIGURATION: Final = 2
 CANNOT_START: Final = 3
@@ -54,7 +44,8 @@ DEFAULT_FILE: Final = Path("balancer.toml")
 
 def main() -> None:
     """Entry point of ``xmpp-balancer``."""
-    import balancer.operate  # noqa: F401 - it adds its commands
+    import balancer.operate
+    import balancer.watch  # noqa: F401 - they add their commands
 
     app()
 
@@ -72,8 +63,13 @@ def run(file: File = DEFAULT_FILE, settings: Settings = []) -> None:  # noqa: B0
     configure(config.log)
     import uvloop
 
+    from balancer.process import run_process
+
     try:
-        uvloop.run(_serve(config, file, settings))
+        uvloop.run(run_process(config, lambda: load_again(file, settings)))
+    except BalancerError as error:
+        typer.echo(f"xmpp-balancer: {error}", err=True)
+        raise typer.Exit(CANNOT_START) from None
     except KeyboardInterrupt:
         raise typer.Exit(1) from None
 
@@ -125,11 +121,20 @@ def demo(
 def load_or_exit(file: Path, settings: Sequence[str]) -> Config:
     """The configuration; a wrong one ends the command with its problems."""
     try:
-        return load(file, environ=os.environ, overrides=_overrides(settings))
+        return load_again(file, settings)
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(problem, err=True)
         raise typer.Exit(WRONG_CONFIGURATION) from None
+
+
+def load_again(file: Path, settings: Sequence[str]) -> Config:
+    """The configuration, as it is now.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    return load(file, environ=os.environ, overrides=_overrides(settings))
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, str]:
@@ -140,77 +145,3 @@ def _overrides(settings: Sequence[str]) -> dict[str, str]:
             raise ConfigError([f"command line: --set {setting}: must be KEY=VALUE"])
         overrides[key] = value
     return overrides
-
-
-def _settle_memory() -> None:
-    """What is here by now stays; what a stanza needs dies young and in no cycle.
-
-    The collector would look through thousands of waiting stanzas after every 700 new ones.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
-async def _administered(service: Service) -> Admin | None:
-    """The status page and the API, if they are wanted."""
-    config = service.config.admin
-    if not config.enabled:
-        return None
-    # Half a second of imports: backends are accepted meanwhile.
-    module = await asyncio.to_thread(importlib.import_module, "balancer.admin")
-    admin: Admin = module.Admin(config, service)
-    await admin.start()
-    return admin
-
-
-async def _serve(config: Config, file: Path, settings: Sequence[str]) -> None:
-    from balancer.service import Service
-
-    service = Service(config)
-    log = structlog.get_logger("cli")
-    stop, hangup = asyncio.Event(), asyncio.Event()
-
-    def stop_or_exit() -> None:
-        if stop.is_set():
-            sys.stderr.write("stopped at once: a second signal\n")
-            os._exit(1)
-        stop.set()
-
-    async def reload() -> None:
-        while True:
-            await hangup.wait()
-            hangup.clear()
-            try:
-                new = load(file, environ=os.environ, overrides=_overrides(settings))
-            except ConfigError as error:
-                for problem in error.problems:
-                    log.error("the new configuration is wrong, the old one stays", problem=problem)
-            else:
-                await service.reload(new)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_or_exit)
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    try:
-        await service.start()
-        admin = await _administered(service)
-    except BalancerError as error:
-        typer.echo(f"xmpp-balancer: {error}", err=True)
-        await service.stop()
-        raise typer.Exit(CANNOT_START) from None
-    _settle_memory()
-    stopped = asyncio.create_task(stop.wait())
-    ended = asyncio.create_task(service.wait())
-    reloading = asyncio.create_task(reload())
-    await asyncio.wait({stopped, ended, reloading}, return_when=asyncio.FIRST_COMPLETED)
-    await service.stop()
-    if admin is not None:
-        await admin.stop()
-    stopped.cancel()
-    reloading.cancel()
-    if not stop.is_set():  # a part of the balancer has failed: say what
-        for task in (ended, reloading):
-            if task.done() and not task.cancelled():
-                task.result()

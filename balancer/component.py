@@ -10,15 +10,15 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
 from balancer import batch
 from balancer.acknowledging import acknowledging
-from balancer.carrier import Carrier
+from balancer.carrier import Carrier, Read
 from balancer.config import ComponentConfig, HealthConfig, ServerConfig
 from balancer.connector import Connector, LinkState
 from balancer.decisions import Decision, Refuse
@@ -44,6 +44,28 @@ FULL_READ: Final = 1 << 17
 CLOSING: Final = 2.0
 
 
+class Decider(Protocol):
+    """Decides about what a read has brought: `batch`, or somebody who looks at each stanza."""
+
+    def from_server(self, router: Router, stanzas: Iterable[Stanza], now: float) -> list[Decision]:
+        """Decide about stanzas for the component."""
+
+    def from_backend(
+        self, router: Router, backend: Backend, stanzas: Iterable[Stanza], now: float
+    ) -> list[Decision]:
+        """Decide about stanzas of a backend."""
+
+
+class Listening(Decider, Sized, Protocol):
+    """One that nobody asks while nobody listens."""
+
+
+_BATCH: Final = cast(Decider, batch)
+
+#: Does what an administrator asks of a component, and returns the answer.
+Administrator = Callable[["Component", Stanza], bytes]
+
+
 class Component:
     """The backends of one JID, and its one connection to the server.
 
@@ -51,19 +73,30 @@ class Component:
         config: what the operator decided for it.
         server: the server it belongs to.
         health: when its backends count as well.
+        administrator: does what administrators ask; without one, backends are asked.
     """
 
-    def __init__(self, config: ComponentConfig, server: ServerConfig, health: HealthConfig) -> None:
+    def __init__(
+        self,
+        config: ComponentConfig,
+        server: ServerConfig,
+        health: HealthConfig,
+        administrator: Administrator | None = None,
+    ) -> None:
+        if administrator is None:
+            config = config.model_copy(update={"admins": ()})
+        self._administrator = administrator
         self.config = config
         # Nobody should guess where our checks come from, and answer in a backend's place.
         resource = f"xmpp-balancer-{secrets.token_hex(4)}"
         self.router = Router(rules(config, health), picking(config), random.random, resource)
         self.connector = Connector(config, server, self)
-        self.carrier = Carrier(config.jid)
+        self.carrier = Carrier(config.jid, self.router.counts, self._administer)
+        self.taps: Listening | None = None  # it decides like `batch`, and shows it
         self._credentials: dict[Backend, str | None] = {}
         self._weights = {each.name: each.weight for each in config.backend}
-        self._paused = False
-        self._server_full = False
+        self.upstream_paused = False  # reading from the server
+        self.backends_paused = False
         self._connecting: asyncio.Task[None] | None = None
         self._settled: asyncio.Event | None = None
 
@@ -83,8 +116,9 @@ class Component:
         self.config = config
         self._weights = {each.name: each.weight for each in config.backend}
         for backend, credential in self._credentials.items():
-            backend.weight = self._weight(credential)
-        self.router.configure(rules(config, health), picking(config), time.monotonic())
+            backend.weight = backend.announced or self._weight(credential)
+        now = time.monotonic()
+        self._do(self.router.configure(rules(config, health), picking(config), now))
 
     def tick(self) -> None:
         """Let the router see the time; called some times a second."""
@@ -98,7 +132,7 @@ class Component:
         Raises:
             KeyError: nobody of that name is there.
         """
-        self._do(self.router.crew.weigh(name, weight, time.monotonic()))
+        self._do(self.router.orders.weigh(name, weight, time.monotonic()))
 
     def order(self, name: str, order: Order) -> None:
         """Set what is wanted of a backend.
@@ -106,7 +140,7 @@ class Component:
         Raises:
             KeyError: nobody of that name is there.
         """
-        self._do(self.router.crew.order(name, order, time.monotonic()))
+        self._do(self.router.orders.order(name, order, time.monotonic()))
 
     def start(self) -> None:
         """Begin to connect to the server."""
@@ -129,7 +163,7 @@ class Component:
         await self._settle(receipts)
         links = [link for _, link in self.carrier]
         for backend, _ in self.carrier:
-            self._do(self.router.crew.close(backend, time.monotonic()))
+            self._do(self.router.orders.close(backend, time.monotonic()))
         if links:
             await asyncio.wait({link.closed for link in links}, timeout=goodbyes)
         for link in links:
@@ -175,6 +209,7 @@ class Component:
         if old is not None:
             # A half-open relic nine times in ten: the newcomer is the live one.
             relic = self._forget(old)
+            old.record.disconnects["replaced"] += 1
             relic.fail("conflict", f"replaced by a new connection named {name}")
         backend = Backend(name, self._weight(who.credential))
         assert isinstance(link.stream, Acceptor)
@@ -183,7 +218,7 @@ class Component:
         link.owner = self
         self.carrier.add(backend, link)
         self._credentials[backend] = who.credential
-        if self._server_full:
+        if self.backends_paused:
             link.pause()
         log.info("backend joined", component=self.config.jid, backend=name, peer=link.peer)
         self._do(self.router.join(backend, time.monotonic()))
@@ -194,17 +229,21 @@ class Component:
             return
         now = time.monotonic()
         backend.health.heard = now
+        counts = self.router.counts
+        read = Read(now, len(events), counts.forwarding["backend"])
         decisions: list[Decision] = []
         if link.stream.only_stanzas():
-            decisions = batch.from_backend(self.router, backend, cast(list[Stanza], events), now)
+            stanzas = cast(list[Stanza], events)
+            decisions = self._decider.from_backend(self.router, backend, stanzas, now)
             events = []
         for event in events:
             verdict: list[Decision] = []
             if type(event) is Stanza:
-                verdict = self.router.from_backend(backend, event, now)
+                verdict = self._decider.from_backend(self.router, backend, [event], now)
             elif type(event) is Element:
                 verdict = acknowledging(self.router, backend, event, now)
             elif type(event) is Failed:
+                counts.refused[event.condition] += not event.by_peer
                 self.carrier.note_error(backend, str(event))
                 log.warning(
                     "backend stream error",
@@ -216,8 +255,8 @@ class Component:
             decisions += verdict
             if verdict and type(verdict[0]) is Refuse:
                 break
-        self._do(decisions)
-        if self._paused:
+        self._do(decisions, read)
+        if self.upstream_paused:
             self._balance_pressure()
         self._look_whether_settled()
 
@@ -236,14 +275,22 @@ class Component:
         backend = self.carrier.backend(link)
         if backend is not None:
             self._forget(backend)
-            reason = str(link.failure) if link.failure else "closed"
+            how = _how_it_ended(backend, link)
+            backend.record.disconnects[how] += 1
+            reason = str(link.failure) if link.failure else how
+            if how == "lost":
+                self.carrier.note_error(backend, "the connection was lost")
             log.info("backend left", component=self.config.jid, backend=backend.name, reason=reason)
-            self._do(self.router.crew.leave(backend, time.monotonic()))
+            orderly = how in ("closed", "drained")
+            self._do(self.router.crew.leave(backend, time.monotonic(), orderly=orderly))
             self._look_whether_settled()
 
     def _forget(self, backend: Backend) -> Link:
         del self._credentials[backend]
-        return self.carrier.remove(backend)
+        link = self.carrier.remove(backend)
+        backend.record.in_size += link.in_size
+        backend.record.out_size += link.out_size
+        return link
 
     def _weight(self, credential: str | None) -> int:
         return self._weights.get(credential or "", self.config.weight)
@@ -257,7 +304,9 @@ class Component:
         self.carrier.server = link
         # A full read: there was more in the socket than fits in one.
         more = link is not None and link.last_read >= FULL_READ
-        self.carrier.carry_out(batch.from_server(self.router, stanzas, now), more=more)
+        read = Read(now, len(stanzas), self.router.counts.forwarding["upstream"])
+        decisions = self._decider.from_server(self.router, stanzas, now)
+        self.carrier.carry_out(decisions, read, more=more)
         self._balance_pressure()
 
     def server_changed(self, state: LinkState) -> None:
@@ -266,7 +315,7 @@ class Component:
             self._do(self.router.server_up(time.monotonic()))
             return
         self._do(self.router.server_down(time.monotonic()))
-        self._paused = False  # a new link begins unpaused
+        self.upstream_paused = False  # a new link begins unpaused
         self.server_room()  # what they send now is held, within bounds
         if state is LinkState.STANDBY:
             # A backend that knows several addresses will find the balancer that is active.
@@ -274,21 +323,31 @@ class Component:
                 link.fail("remote-connection-failed", self._on_standby())  # and so it leaves
 
     def server_full(self) -> None:
-        self._server_full = True
+        self.backends_paused = True
+        self.router.counts.pauses["backend"] += 1
         for _, link in self.carrier:
             link.pause()
 
     def server_room(self) -> None:
-        self._server_full = False
+        self.backends_paused = False
         for _, link in self.carrier:
             link.resume()
+
+    @property
+    def _decider(self) -> Decider:
+        return self.taps or _BATCH
+
+    def _administer(self, stanza: Stanza) -> None:
+        if self._administrator is not None:
+            answer = self._administrator(self, stanza)
+            self._do(self.router.administered(stanza, answer))
 
     def _on_standby(self) -> str:
         return f"this balancer stands by: another one serves {self.config.jid}"
 
-    def _do(self, decisions: Iterable[Decision]) -> None:
+    def _do(self, decisions: Iterable[Decision], read: Read | None = None) -> None:
         self.carrier.server = self.connector.link
-        self.carrier.carry_out(decisions)
+        self.carrier.carry_out(decisions, read)
 
     def _balance_pressure(self) -> None:
         """Read from the server unless nobody could take it (DESIGN §3.6).
@@ -298,15 +357,25 @@ class Component:
         """
         link = self.connector.link
         if link is None:
-            self._paused = False
+            self.upstream_paused = False
             return
         crowded = self.router.crowded(time.monotonic())
-        if crowded and not self._paused:
+        if crowded and not self.upstream_paused:
             self.carrier.flush()
+            self.router.counts.pauses["upstream"] += 1
             link.pause()
-        elif self._paused and not crowded:
+        elif self.upstream_paused and not crowded:
             link.resume()
-        self._paused = crowded
+        self.upstream_paused = crowded
+
+
+def _how_it_ended(backend: Backend, link: Link) -> str:
+    """In a word, for the counters: closed and drained is good order, everything else is not."""
+    if link.failure is not None:
+        return "stream_error" if link.failure.by_peer else "refused"
+    if backend.closing:
+        return "drained"
+    return "closed" if link.stream.is_closed() else "lost"
 
 
 def _report(task: asyncio.Task[None]) -> None:

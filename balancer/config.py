@@ -27,6 +27,8 @@ Host = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 # Names are hashed, logged and typed as command arguments: no spaces, no quoting.
 Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\z")]
+# In lower case, as servers write it (RFC 7622 §3.3.2); of a domain without a user nobody is sure.
+BareJid = Annotated[str, Field(pattern=r"\A[^@/\sA-Z]+@[^@/\sA-Z]+\z")]
 
 Strategy = Literal["hash", "round-robin", "least-outstanding", "random"]
 Affinity = Literal["sender", "sender-full", "recipient", "recipient-full", "thread", "none"]
@@ -108,6 +110,10 @@ class AdminConfig(_Model):
     host: Host = "127.0.0.1"
     port: ListenPort = 9348
     token: Secret | None = None  # without one nothing can be changed
+    # Backends each component needs for /readyz to say that the balancer is ready.
+    min_ready: Annotated[int, Field(strict=True, ge=0)] = 1
+    # Two histograms for each backend are 36 series each; off, they are added up.
+    per_backend_histograms: bool = True
 
 
 class HealthConfig(_Model):
@@ -162,6 +168,7 @@ class ComponentConfig(_Model):
     affinity_ttl: Seconds = 3600.0
     # No iq-set: it changes something, and done twice may change it twice.
     redeliver: tuple[StanzaKind, ...] = ("message", "presence", "iq-get")
+    admins: tuple[BareJid, ...] = ()  # who may run the balancer's ad-hoc commands (XEP-0050)
 
     @field_validator("jid")
     @classmethod

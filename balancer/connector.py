@@ -15,6 +15,7 @@ import asyncio
 import random
 import socket
 import time
+from collections import Counter
 from enum import Enum
 from typing import Final, Protocol
 
@@ -23,7 +24,7 @@ import structlog
 from balancer.config import ComponentConfig, ServerConfig
 from balancer.framing import Framer
 from balancer.link import Link
-from balancer.stream import Established, Event, Initiator
+from balancer.stream import Established, Event, Failed, Initiator
 
 log = structlog.get_logger("connector")
 
@@ -87,6 +88,11 @@ class Connector:
         self._reported: tuple[LinkState, str] | None = None
         self.since = time.monotonic()  # in this state
         self.attempts = 0
+        self.failures: Counter[str] = Counter()  # of attempts, by reason
+        self.disconnects: Counter[str] = Counter()  # by reason
+        self.last_connect: float | None = None  # seconds since the epoch
+        self.in_size = 0  # bytes from the server, on connections that have ended
+        self.out_size = 0
         self._host = server.host
         self._port = server.port
 
@@ -132,6 +138,7 @@ class Connector:
             async with asyncio.timeout(self._server.connect_timeout):
                 await loop.create_connection(lambda: link, self._host, self._port)
         except (OSError, TimeoutError) as error:
+            self.failures[_in_a_word(error)] += 1
             self._end(LinkState.DOWN, _reason(error))
             return
         if not link.closed.done():  # it may have ended before we got here
@@ -184,7 +191,13 @@ class Connector:
 
     def lost(self, link: Link) -> None:
         self.link = None
+        self.in_size += link.in_size
+        self.out_size += link.out_size
         failure = link.failure
+        if self.state is LinkState.UP:
+            self.disconnects["local" if self._closing else _how_it_ended(failure)] += 1
+        elif not self._closing:
+            self.failures[_why_it_failed(failure)] += 1
         if self._closing:
             self.reason = "closed by us"
             self._enter(LinkState.DOWN)
@@ -203,6 +216,7 @@ class Connector:
         self.state = state
         self.since = time.monotonic()
         if state is LinkState.UP:
+            self.last_connect = time.time()
             self.reason = ""
             self._reported = None
             log.info("the server has accepted the handshake", component=self._component.jid)
@@ -220,6 +234,33 @@ class Connector:
             )
         self.reason = reason
         self._enter(state)
+
+
+# Reasons in a word, for the counters: few, and known beforehand.
+
+
+def _in_a_word(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return "dns" if isinstance(error, socket.gaierror) else "refused"
+
+
+def _why_it_failed(failure: Failed | None) -> str:
+    """Why a connection did not come so far that the handshake was accepted."""
+    if failure is None:
+        return "stream_error"
+    own_words = {"connection-timeout": "timeout", "conflict": "conflict"}
+    words = own_words | {refusal: refusal.replace("-", "_") for refusal in _REFUSALS}
+    return words.get(failure.condition, "stream_error")
+
+
+def _how_it_ended(failure: Failed | None) -> str:
+    """Why the server's stream is over that was in use."""
+    if failure is None:
+        return "remote"
+    if failure.by_peer:
+        return "stream_error"
+    return "timeout" if failure.condition == "connection-timeout" else "parse_error"
 
 
 def _reason(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
@@ -38,6 +39,8 @@ class Conversations:
         self._sessions = Recall(*SESSIONS)
         self._returns = Recall(*RETURNS)
         self._found: dict[str, Backend] = {}  # by address; see `owner`
+        #: How often another backend was chosen than affinity and strategy ask for, by reason.
+        self.fallbacks: Counter[str] = Counter()
         self.configure(rules, strategy)
 
     def __repr__(self) -> str:
@@ -47,6 +50,7 @@ class Conversations:
         """Go on under other rules; the strategy must be told who is there."""
         self._spill = rules.spill
         self._key: Callable[[Stanza], str] = CONVERSATIONS[rules.affinity]
+        self._by_thread = rules.affinity == "thread"
         self._known.limit(rules.affinity_entries, rules.affinity_ttl)
         # A hash finds a conversation's backend again by itself; any other choice is remembered.
         self._remembers = rules.affinity != "none" and not strategy.finds_again
@@ -100,14 +104,48 @@ class Conversations:
 
     def _owner(self, stanza: Stanza, now: float) -> Backend | None:
         key = self._key(stanza)
+        if self._by_thread and "thread" not in stanza.clues:
+            self.fallbacks["no_key"] += 1
         if not self._remembers:
-            return self._strategy.pick(key, spill=self._spill)
+            owner = self._strategy.pick(key, spill=self._spill)
+            hashes = self._strategy.finds_again
+            if self._spill and hashes and owner is not self._strategy.pick(key, spill=False):
+                self.fallbacks["owner_full"] += 1
+            return owner
         owner = self._known.get(key, now)
-        if owner is None or (self._spill and not owner.has_room()):
+        if owner is not None and self._spill and not owner.has_room():
+            self.fallbacks["owner_full"] += 1
+            owner = None
+        if owner is None:
             owner = self._strategy.pick(key, spill=self._spill)
         if owner is not None:
             self._known.put(key, owner, now)
         return owner
+
+    def explain(self, stanza: Stanza, now: float) -> tuple[str, Backend | None, str]:
+        """Where a stanza would go, and why; nothing is changed or remembered.
+
+        Returns:
+            What its conversation is known by, who would get it (``None``: nobody, or that is
+            decided when it comes), and the reason in a sentence.
+        """
+        key = self._key(stanza)
+        if not key:
+            return key, None, "no affinity: the strategy decides about each stanza"
+        if self._remembers:
+            known = self._known.get(key, now)
+            if known is None:
+                return key, None, "not known: the strategy decides when it begins"
+            if self._spill and not known.has_room():
+                return key, None, f"{known.name} has it but is full: it may go elsewhere"
+            return key, known, "remembered: it began there"
+        owner = self._strategy.pick(key, spill=False)
+        if owner is None:
+            return key, None, "nobody may be given conversations"
+        chosen = self._strategy.pick(key, spill=self._spill)
+        if chosen is not owner and chosen is not None:
+            return key, chosen, f"the hash says {owner.name}, which is full"
+        return key, owner, "the hash of the key and the backends' names and weights"
 
     def sent(self, backend: Backend, stanza: Stanza, now: float) -> None:
         """Note what a backend sends: errors come back to it, and its sessions stay with it."""
@@ -119,8 +157,9 @@ class Conversations:
 
     def forget(self, backend: Backend) -> None:
         """A backend has gone: its conversations are anybody's."""
-        for table in (self._known, self._sessions, self._returns):
-            table.forget(backend)
+        self.fallbacks["owner_down"] += self._known.forget(backend)
+        self.fallbacks["owner_down"] += self._sessions.forget(backend)
+        self._returns.forget(backend)
 
     def expire(self, now: float) -> None:
         """Forget what has been silent for too long."""

@@ -15,9 +15,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+from balancer.histogram import FINE, Histogram
+
 
 class Counts:
-    """The counts of one component; `answered`, `orphaned` and `dropped` go by reason."""
+    """The counts of one component.
+
+    `answered` and `orphaned` go by reason, `dropped` by reason and kind, stanzas by kind.
+    """
 
     def __init__(self) -> None:
         self.accepted = 0
@@ -26,7 +31,17 @@ class Counts:
         self.not_retried = 0
         self.answered: Counter[str] = Counter()
         self.orphaned: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
+        self.dropped: Counter[tuple[str, str]] = Counter()
+        # Beside the law, for those who look:
+        self.from_server: Counter[str] = Counter()
+        self.from_backends: Counter[str] = Counter()
+        self.to_server: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()  # backends' streams, by condition
+        self.server_lost = 0  # backends' requests that the server went away with
+        self.no_backend = 0  # stanzas for which nobody was there
+        self.queue_wait = Histogram()
+        self.forwarding = {"upstream": Histogram(FINE), "backend": Histogram(FINE)}
+        self.pauses: Counter[str] = Counter()  # of reading, by side
 
     def __repr__(self) -> str:
         return (

@@ -31,6 +31,12 @@ class Tell(NamedTuple):
     data: bytes
 
 
+class Administer(NamedTuple):
+    """Do what an administrator asks of us, and give the answer to `Router.administered`."""
+
+    stanza: Stanza
+
+
 class Refuse(NamedTuple):
     """End a backend's stream with a stream error (RFC 6120 §4.9.3)."""
 
@@ -59,7 +65,7 @@ class Drop(NamedTuple):
     reason: str
 
 
-Decision = Forward | Answer | Tell | Refuse | Close | Changed | Drop
+Decision = Forward | Answer | Tell | Administer | Refuse | Close | Changed | Drop
 
 
 class Trouble(NamedTuple):
@@ -81,6 +87,7 @@ BAD_IQ: Final = Trouble(
     "an iq needs an id and the type get, set, result or error (RFC 6120 §8.2.3)",
 )
 BAD_TO: Final = Trouble("modify", "jid-malformed", "`to` is not an address (RFC 7622 §3.1)")
+BAD_WEIGHT: Final = Trouble("modify", "bad-request", "a weight is a number from 1 to 256")
 NOBODY: Final = timeout("no backend is there to take this")
 NO_SERVER: Final = timeout("the XMPP server is away")
 SERVER_LOST: Final = timeout("the XMPP server went away with this")
@@ -104,6 +111,7 @@ class Rules(NamedTuple):
     max_unacked_bytes: int = 8 << 20
     redeliver: frozenset[str] = frozenset({"message", "presence", "iq-get"})
     health: HealthRules = HealthRules()
+    admins: frozenset[str] = frozenset()  # bare JIDs
     settle_time: float = 1.0  # for a conversation to move in order; then it moves without
 
     @property

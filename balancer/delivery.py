@@ -73,6 +73,12 @@ class Delivery:
         """Stanzas that wait for a backend."""
         return len(self._waiting[backend])
 
+    def queue_sizes(self) -> Iterator[tuple[Backend | None, int, int]]:
+        """What waits for each backend, and for anybody: stanzas and bytes."""
+        yield None, len(self._nobody), self._nobody.size
+        for backend, queue in self._waiting.items():
+            yield backend, len(queue), queue.size
+
     def join(self, backend: Backend) -> None:
         """A backend is there."""
         backend.ledger.limit(*self._rules.window)
@@ -81,6 +87,7 @@ class Delivery:
     def leave(self, backend: Backend) -> None:
         """A backend has gone, and everything it had was taken back."""
         assert not self._waiting[backend], "its stanzas would be lost"
+        self._upward.asked.forget(backend)
         del self._waiting[backend]
 
     # Giving.
@@ -97,10 +104,13 @@ class Delivery:
         """
         stanza = held if type(held) is Stanza else held.item  # type: ignore[union-attr]
         if owner is None:
+            self._counts.no_backend += type(held) is Stanza
             queue = self._nobody
         else:
             queue = self._waiting[owner]
             if not queue and owner.has_room():
+                if type(held) is Held and "redelivered" not in stanza.clues:
+                    self._waited(held.deadline, now)
                 return self._write(owner, stanza, now)
         if owner is not None:
             owner.room = 0
@@ -123,6 +133,7 @@ class Delivery:
             holder = self.inflight.open(owner, stanza, now, ledger.sent + 1)
             if holder is not None:
                 return self.give(holder, stanza, now)
+        owner.record.sent[kind] += 1
         decisions: list[Decision] = [_new(Forward, (owner, data))]
         if ledger.add(stanza, not request):
             decisions.append(self.ask(owner, now))
@@ -134,8 +145,13 @@ class Delivery:
         queue = self._waiting[backend]
         decisions: list[Decision] = []
         while queue and backend.has_room():
-            decisions += self._write(backend, queue.pop().item, now)
+            stanza, _, deadline = queue.pop()
+            self._waited(deadline, now)
+            decisions += self._write(backend, stanza, now)
         return decisions
+
+    def _waited(self, deadline: float, now: float) -> None:
+        self._counts.queue_wait.observe(max(0.0, now - deadline + self.budget.timeout))
 
     def nobodys(self) -> Iterator[Held[Stanza]]:
         """What waits for anybody, oldest first; it is the caller's to give again."""
@@ -170,17 +186,24 @@ class Delivery:
         """A backend has received everything up to a mark of its ledger."""
         self._counts.delivered += backend.ledger.acknowledge(mark)
 
-    def settle(self, backend: Backend, reply: Stanza) -> bool:
+    def settle(self, backend: Backend, reply: Stanza, now: float) -> bool:
         """Take a backend's answer to a request; tells whether somebody waits for it."""
-        if not self.inflight.settle(backend, reply):
+        if not self.inflight.settle(backend, reply, now):
             return False
         self._counts.delivered += 1
         return True
 
     # Taking back.
 
-    def take_back(self, backend: Backend, now: float) -> tuple[list[Decision], list[Held[Stanza]]]:
+    def take_back(
+        self, backend: Backend, reason: str, now: float
+    ) -> tuple[list[Decision], list[Held[Stanza]]]:
         """Take from a backend that is dead all that it may not have handled.
+
+        Args:
+            backend: that backend.
+            reason: what became of it, for the counters.
+            now: the time.
 
         Returns:
             Answers to what is not given again, and what is to be given again, in order.
@@ -191,6 +214,7 @@ class Delivery:
             refusal = self._refusal(stanza)
             if refusal is None:
                 self._counts.redelivered += 1
+                backend.record.redispatched[reason] += 1
                 again.append(self._marked(stanza, backend, now))
             else:
                 decisions += self._upward.answer(stanza, GONE, refusal)

@@ -25,8 +25,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
-from balancer.clues import CHILDREN, DELEGATIONS, Clue
+from balancer.clues import CHILDREN
 from balancer.errors import StreamViolation
+from balancer.looking import TOO_DEEP, Looking
 from balancer.stanza import (
     ACCEPT_NS,
     CLIENT_NS,
@@ -119,7 +120,6 @@ class Framer:
         self._max_depth = max_depth + 1 if max_depth is not None else 1 << 62
         self.only_stanzas = True  # of what was last returned
         self._events: list[Event] = []
-        self._clues: Mapping[str, str] = NO_CLUES
         self._header: bytes | None = None
         self._prefixes: dict[str, str] = {}
         self._declared: dict[str, str] = {}
@@ -174,6 +174,7 @@ class Framer:
         parser.CommentHandler = None
         parser.ProcessingInstructionHandler = None
         parser.StartDoctypeDeclHandler = None
+        del self._look
 
     # The buffer: bytes from ``_base``, an absolute index of the parser, to ``_base + _length``.
 
@@ -240,6 +241,7 @@ class Framer:
         parser.ProcessingInstructionHandler = self._restricted_instruction
         parser.StartDoctypeDeclHandler = self._restricted_doctype
         self._parser = parser
+        self._look = Looking(parser, self._start_element, self._end_element, self._max_depth - 2)
         self._depth = 0
         self._base = 0
         self._done = 0
@@ -250,7 +252,6 @@ class Framer:
         header, tail = self._header, self._buffer()
         assert header is not None
         self._reset()
-        self._clues = NO_CLUES
         self._parser.StartElementHandler = None
         self._parser.StartNamespaceDeclHandler = None
         self._parser.Parse(header, False)
@@ -304,51 +305,9 @@ class Framer:
         if depth == 2:
             self._attributes = attributes
         elif depth > self._max_depth:
-            raise StreamViolation("policy-violation", "a stanza is nested too deeply")
-        elif depth == 3:
-            clue = CHILDREN.get(name)
-            if clue is not None:
-                self._look_into(clue, name, attributes)
-
-    def _look_into(self, clue: Clue, name: str, attributes: dict[str, str]) -> None:
-        """A child says something that routing needs."""
-        if clue.attribute is not None:
-            value = attributes.get(clue.attribute)
-            if value is not None:
-                self._clue(clue.name, value)
-        elif clue.name == "thread":
-            self._parser.CharacterDataHandler = self._thread
-            self._parser.EndElementHandler = self._end_looking
-        else:
-            self._clue(clue.name, clue.value)
-            if name in DELEGATIONS:
-                self._parser.StartElementHandler = self._start_delegated
-                self._parser.EndElementHandler = self._end_looking
-
-    def _start_delegated(self, name: str, attributes: dict[str, str]) -> None:
-        # XEP-0355 §4.3: <iq><delegation><forwarded><iq from='the user'>
-        self._depth += 1
-        if self._depth > self._max_depth:
-            raise StreamViolation("policy-violation", "a stanza is nested too deeply")
-        if self._depth == 5 and name == f"{CLIENT_NS} iq":
-            sender = attributes.get("from")
-            if sender is not None:
-                self._clue("delegated", sender)
-
-    def _thread(self, text: str) -> None:
-        self._clue("thread", self._clues.get("thread", "") + text)
-
-    def _clue(self, name: str, value: str) -> None:
-        self._clues = {**self._clues, name: value}
-
-    def _end_looking(self, name: str) -> None:
-        """The end of something within a child that is looked into, or of that child."""
-        self._depth -= 1
-        if self._depth == 2:
-            parser = self._parser
-            parser.CharacterDataHandler = None
-            parser.StartElementHandler = self._start_element
-            parser.EndElementHandler = self._end_element
+            raise StreamViolation("policy-violation", TOO_DEEP)
+        elif depth == 3 and name in CHILDREN:
+            self._look.into(name, attributes)
 
     def _end_element(self, name: str) -> None:
         depth = self._depth - 1
@@ -384,13 +343,13 @@ class Framer:
         if self._prefixes or name[8] == "l":  # "jabber:client"
             data = self._adapted(name, data)
         get = self._attributes.get
-        clues = self._clues
+        clues = self._look.clues
         # What NamedTuple's own constructor does, in a third of its time.
         self._events.append(
             _new(Stanza, (kind, get("to"), get("from"), get("id"), get("type"), data, clues))
         )
         if clues:
-            self._clues = NO_CLUES
+            self._look.clues = NO_CLUES
 
     def _skip_gap(self, buffer: bytes, start: int) -> int:
         """Where the element begins that stands after white space."""
@@ -406,7 +365,7 @@ class Framer:
             raise self._too_large()
         self._done = self._base + end
         self._events.append(Element(name, self._attributes, buffer[start:end]))
-        self._clues = NO_CLUES
+        self._look.clues = NO_CLUES
         self.only_stanzas = False
 
     def _adapted(self, name: str, data: bytes) -> bytes:

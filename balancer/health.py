@@ -1,10 +1,14 @@
 """Is it well: what a backend's checks and answers say about it.
 
-    STARTING ──checked, slow start over──▶ UP ──fall failures──▶ DOWN ──rise passes──▶ STARTING
-        └──fall failures──▶ DOWN           └──too many errors──▶ EJECTED ──time──▶ STARTING
+    STARTING ──checked, slow start over──▶ UP ◀──one fails, one passes──▶ DEGRADED
+        └─────────fall failures─────────▶ DOWN ◀──────fall failures──────────┘
+                                          DOWN ──rise passes──▶ STARTING
+    STARTING, UP, DEGRADED ──too many errors──▶ EJECTED ──time──▶ STARTING
 
-That is the operational state.  What the operator wants of it, its `Order`, is another matter:
-a backend can be in maintenance and well, or ready and down.
+One that is degraded goes on as before; it is shown, so that nobody is surprised.
+
+That is the operational state.  What the operator wants of it, its `Order`, is another matter: a
+backend can be in maintenance and well, or ready and down.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ class State(Enum):
 
     STARTING = "starting"
     UP = "up"
+    DEGRADED = "degraded"
     DOWN = "down"
     EJECTED = "ejected"
 
@@ -58,8 +63,8 @@ class Health:
         now: when it came.
     """
 
-    __slots__ = ("_errors", "_streak", "_until", "checked", "ejections", "failures", "heard",
-                 "next_check", "passed_once", "round_trip", "rules", "since", "state")  # fmt: skip
+    __slots__ = ("_errors", "_streak", "_until", "ejections", "heard", "next_check", "passed_once",
+                 "round_trip", "rules", "since", "state")  # fmt: skip
 
     def __init__(self, rules: HealthRules, now: float) -> None:
         self.rules = rules
@@ -68,8 +73,6 @@ class Health:
         self.heard = now
         self.next_check = now
         self.round_trip: float | None = None
-        self.checked = 0
-        self.failures = 0
         self.ejections = 0
         self.passed_once = False
         self._streak = 0  # passes in a row, or, below zero, failures
@@ -81,7 +84,7 @@ class Health:
 
     def works(self) -> bool:
         """Whether it may be given conversations."""
-        return self.state is State.UP or self.state is State.STARTING
+        return self.state not in (State.DOWN, State.EJECTED)
 
     def schedule(self, now: float, chance: float) -> None:
         """Note that a check was made.
@@ -94,7 +97,6 @@ class Health:
             now: the time.
             chance: a random number in [0, 1).
         """
-        self.checked += 1
         pause = self.rules.interval * (0.95 - 0.15 * chance)
         self.next_check = max(now, self.next_check + pause)
 
@@ -112,14 +114,17 @@ class Health:
         self.round_trip = round_trip
         if self.state is State.DOWN and self._streak >= self.rules.rise:
             return self._enter(State.STARTING, now)
+        if self.state is State.DEGRADED:
+            return self._enter(State.UP, now)
         return self._settled(now)
 
     def failed(self, now: float) -> bool:
         """A check was not answered; tells whether the state is another now."""
-        self.failures += 1
         self._streak = min(self._streak, 0) - 1
         if self.state is not State.DOWN and -self._streak >= self.rules.fall:
             return self._enter(State.DOWN, now)
+        if self.state is State.UP:
+            return self._enter(State.DEGRADED, now)
         return False
 
     def answers_badly(self, bad: bool) -> bool:

@@ -61,6 +61,7 @@ class Queue(Generic[T]):
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._held: deque[Held[T]] = deque()
+        self.size = 0  # bytes
 
     def __repr__(self) -> str:
         return f"<Queue {len(self._held)} held>"
@@ -83,6 +84,7 @@ class Queue(Generic[T]):
         """Hold what was held before, or what may not be refused, until its own deadline."""
         self._budget.used += 1
         self._budget.used_size += held.size
+        self.size += held.size
         self._held.append(held)
 
     def pop(self) -> Held[T]:
@@ -90,6 +92,7 @@ class Queue(Generic[T]):
         held = self._held.popleft()
         self._budget.used -= 1
         self._budget.used_size -= held.size
+        self.size -= held.size
         return held
 
     def pop_expired(self, now: float) -> list[T]:

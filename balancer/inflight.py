@@ -97,8 +97,13 @@ class Inflight:
         there = self._waiting.get((sender, to, id))
         return there.backend if there is not None else None
 
-    def settle(self, backend: Backend, reply: Stanza) -> bool:
+    def settle(self, backend: Backend, reply: Stanza, now: float) -> bool:
         """Take a backend's answer.
+
+        Args:
+            backend: who answers.
+            reply: its answer.
+            now: the time.
 
         Returns:
             Whether somebody waits for it.
@@ -109,6 +114,8 @@ class Inflight:
         if there is None or there[0] is not backend:
             return False
         self._close(key)
+        # A reload with another timeout makes a few of these wrong; to keep one time is cheaper.
+        backend.record.iq_time.observe(now - there[3] + self.timeout)
         return True
 
     def expire(self, now: float) -> list[Unanswered]:
@@ -121,8 +128,9 @@ class Inflight:
             for each in (first, *self._again.get(key, ()))
         ]
         late = [(key, each) for key, each in everything if each.deadline <= now]
-        for key, _ in late:
+        for key, unanswered in late:
             self._close(key)
+            unanswered.backend.record.iq_time.observe(self.timeout)
         self._next = min(
             (each.deadline for _, each in everything if each.deadline > now), default=_NEVER
         )

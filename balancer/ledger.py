@@ -13,6 +13,7 @@ counts at its time, and to take one is to subtract them.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from balancer.stanza import Stanza
@@ -117,6 +118,20 @@ class Ledger:
         return (self.sent - stanzas) * 4 >= self._limit or (
             (self.sent_size - size) * 4 >= self._size_limit
         )
+
+    def extend(self, stanzas: Iterable[Stanza], size: int, plain: int) -> None:
+        """Note that stanzas are being written for which `free` said that there is room.
+
+        Args:
+            stanzas: those stanzas.
+            size: their bytes.
+            plain: how many of them are done when they are received.
+        """
+        before = len(self.entries)
+        self.entries += stanzas
+        self.sent += len(self.entries) - before
+        self.sent_size += size
+        self.plain += plain
 
     def free(self) -> int:
         """How many `SMALL` stanzas fit before the next barrier is due or the window is full."""

@@ -56,6 +56,8 @@ class Link(asyncio.Protocol):
         self.failure: Failed | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.last_read = 0  # bytes
+        self.in_size = 0  # bytes
+        self.out_size = 0
         self._transport: asyncio.Transport | None = None
         self._closing: asyncio.TimerHandle | None = None
         self._lost = False
@@ -80,6 +82,7 @@ class Link(asyncio.Protocol):
         if self._lost and self._lingering:
             return
         self.last_read = len(data)
+        self.in_size += len(data)
         events = self.stream.receive(data)
         for event in events[-1:]:
             if type(event) is Failed:
@@ -130,6 +133,7 @@ class Link(asyncio.Protocol):
         self._pending.clear()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+            self.out_size += len(data)
 
     def fail(self, condition: str, text: str) -> None:
         """End the stream with a stream error (RFC 6120 §4.9) and close."""

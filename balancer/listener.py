@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -48,6 +49,7 @@ class Listener:
         self._gate = gate
         self._server: asyncio.Server | None = None
         self._strangers: dict[Link, asyncio.TimerHandle] = {}
+        self.refused: Counter[str] = Counter()  # by condition; before anybody was let in
 
     def __repr__(self) -> str:
         return f"<Listener {self._config.host}:{self._config.port}>"
@@ -88,6 +90,7 @@ class Listener:
         return link
 
     def _too_slow(self, link: Link) -> None:
+        self.refused["connection-timeout"] += 1
         link.fail("connection-timeout", "no handshake in time")
 
     # What links tell until the gate owns them.
@@ -103,6 +106,7 @@ class Listener:
                         link.owner.received(link, rest)
                     return
                 case Failed():
+                    self.refused["by-peer" if event.by_peer else event.condition] += 1
                     log.warning("backend refused", peer=link.peer, reason=str(event))
                 case _:
                     pass

@@ -26,10 +26,11 @@ class _Move:
         self.deadline = deadline
 
     def is_over(self, now: float) -> bool:
-        return now >= self.deadline or all(
-            backend.gone or backend.ledger.acknowledged >= mark
-            for backend, mark in self.marks.items()
-        )
+        for backend, mark in list(self.marks.items()):
+            if not backend.gone and backend.ledger.acknowledged < mark:
+                return now >= self.deadline
+            del self.marks[backend]  # it need not be looked at again
+        return True
 
 
 class Moves:
@@ -41,20 +42,21 @@ class Moves:
     def __repr__(self) -> str:
         return f"<Moves of {' '.join(each.name for each in self._moves) or 'nobody'}>"
 
-    def __len__(self) -> int:
-        return len(self._moves)
-
-    def begin(self, backend: Backend, after: Iterable[Backend], deadline: float) -> list[Backend]:
-        """Freeze a backend until others have acknowledged what they have now.
+    def begin(
+        self, backends: Iterable[Backend], after: Iterable[Backend], deadline: float
+    ) -> list[Backend]:
+        """Freeze backends until others have acknowledged what they have now.
 
         Returns:
             Those others; nobody is frozen when there are none.
         """
         marks = {each: each.ledger.sent for each in after if each.ledger}
         if marks:
-            backend.frozen = True
-            backend.room = 0
-            self._moves[backend] = _Move(marks, deadline)
+            move = _Move(marks, deadline)
+            for backend in backends:
+                backend.frozen = True
+                backend.room = 0
+                self._moves[backend] = move
         return list(marks)
 
     def cancel(self, backend: Backend) -> None:
@@ -64,7 +66,8 @@ class Moves:
 
     def finished(self, now: float) -> list[Backend]:
         """Whose move is over; it is not frozen any more."""
-        over = [backend for backend, move in self._moves.items() if move.is_over(now)]
+        ended = {move for move in set(self._moves.values()) if move.is_over(now)}
+        over = [backend for backend, move in self._moves.items() if move in ended]
         for backend in over:
             del self._moves[backend]
             backend.frozen = False

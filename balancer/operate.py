@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,14 +16,29 @@ from balancer.cli import DEFAULT_FILE, File, Settings, app, load_or_exit
 from balancer.configfile import CONFIG_VARIABLE
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from balancer.remote import Remote
+
+
+def backend_names(incomplete: str) -> list[str]:
+    """The names that a shell can complete; none when no balancer answers."""
+    from balancer.configfile import load
+    from balancer.errors import BalancerError
+    from balancer.remote import Remote
+
+    file = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_FILE))
+    try:
+        with Remote(load(file, environ=os.environ, overrides={})) as remote:
+            there = remote.status()
+    except BalancerError:
+        return []
+    names = {each["name"] for component in there["components"] for each in component["backends"]}
+    return sorted(name for name in names if name.startswith(incomplete))
+
 
 Url = Annotated[
     str | None, typer.Option(help="The API's address, if not where the configuration says.")
 ]
-Name = Annotated[str, typer.Argument(help="A backend.")]
+Name = Annotated[str, typer.Argument(help="A backend.", autocompletion=backend_names)]
 Component = Annotated[str | None, typer.Option(help="Its component, if several have the name.")]
 Config = Annotated[
     Path,
@@ -40,12 +56,14 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As the API gives it.")] = False,
 ) -> None:
     """Show components and backends; exit status 1 when one has no server or no backend."""
-    with _remote(file, settings, url) as remote:
+    with calling(file, url, settings) as remote:
         there = remote.status()
     if as_json:
         typer.echo(json.dumps(there, indent=2))
     else:
         from rich.console import Console
+
+        from balancer.tables import tables
 
         console = Console()
         for table in tables(there):
@@ -63,7 +81,7 @@ def drain(
     wait: Annotated[float, typer.Option(help="Seconds to wait until it has left.")] = 0.0,
 ) -> None:
     """Give a backend no new conversations, let it finish, and end its stream."""
-    with _remote(file, [], url) as remote:
+    with calling(file, url) as remote:
         jid = remote.find(name, component)
         _say(remote.order(jid, name, "drain"))
         end = time.monotonic() + wait
@@ -79,7 +97,7 @@ def ready(
     name: Name, file: Config = DEFAULT_FILE, component: Component = None, url: Url = None
 ) -> None:
     """Let a backend take conversations again."""
-    with _remote(file, [], url) as remote:
+    with calling(file, url) as remote:
         _say(remote.order(remote.find(name, component), name, "ready"))
 
 
@@ -88,7 +106,7 @@ def maint(
     name: Name, file: Config = DEFAULT_FILE, component: Component = None, url: Url = None
 ) -> None:
     """Move a backend's conversations to the others; it stays connected and gets nothing."""
-    with _remote(file, [], url) as remote:
+    with calling(file, url) as remote:
         _say(remote.order(remote.find(name, component), name, "maint"))
 
 
@@ -101,65 +119,18 @@ def weight(
     url: Url = None,
 ) -> None:
     """Set a backend's share relative to the others', until the next reload."""
-    with _remote(file, [], url) as remote:
+    with calling(file, url) as remote:
         _say(remote.weigh(remote.find(name, component), name, weight))
-
-
-def tables(there: dict[str, Any]) -> Iterator[Table]:
-    """The status as tables, one for each component."""
-    from rich.table import Table
-
-    columns = ("backend", "state", "weight", "sent", "received", "in flight", "unacked", "ping")
-    for component in there["components"]:
-        table = Table(title=_headline(component), title_justify="left", caption_justify="left")
-        table.caption = _account(component)
-        for column in columns:
-            table.add_column(column, justify="left" if column in ("backend", "state") else "right")
-        for each in component["backends"]:
-            trip = each["round_trip"]
-            table.add_row(
-                each["name"],
-                f"{each['state']} {_duration(each['since'])}",
-                str(each["weight"]),
-                f"{each['sent']:,}",
-                f"{each['received']:,}",
-                f"{each['in_flight']:,}",
-                f"{each['unacknowledged']:,}/{each['window']:,}",
-                "" if trip is None else f"{trip * 1000:.1f} ms",
-            )
-        yield table
-
-
-def _headline(component: dict[str, Any]) -> str:
-    reason = f" ({component['reason']})" if component["reason"] else ""
-    since = _duration(component["since"])
-    return f"{component['jid']}: server {component['server']} {component['state']} {since}{reason}"
-
-
-def _account(component: dict[str, Any]) -> str:
-    answered, dropped = sum(component["answered"].values()), sum(component["dropped"].values())
-    return (
-        f"{component['accepted']:,} accepted, {component['delivered']:,} delivered,"
-        f" {component['redelivered']:,} redelivered, {answered:,} answered by us,"
-        f" {component['held']:,} held, {dropped:,} dropped"
-    )
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _works(component: dict[str, Any]) -> bool:
     states = {each["state"] for each in component["backends"]}
-    return component["state"] == "up" and bool(states & {"up", "starting"})
+    return component["state"] == "up" and bool(states & {"up", "starting", "degraded"})
 
 
 def _is_there(remote: Remote, jid: str, name: str) -> bool:
     return any(
-        each["name"] == name
+        each["name"] == name and each["connected"]
         for component in remote.status()["components"]
         if component["jid"] == jid
         for each in component["backends"]
@@ -171,11 +142,13 @@ def _say(ordered: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _remote(file: Path, settings: list[str], url: str | None) -> Iterator[Remote]:
+def calling(file: Path, url: str | None, settings: Sequence[str] = ()) -> Iterator[Remote]:
+    """A running balancer to talk to; what goes wrong ends the command with exit status 1."""
     from balancer.remote import Remote, RemoteError
 
     try:
-        yield Remote(load_or_exit(file, settings), url)
+        with Remote(load_or_exit(file, settings), url) as remote:
+            yield remote
     except RemoteError as error:
         typer.echo(f"xmpp-balancer: {error}", err=True)
         raise typer.Exit(1) from None

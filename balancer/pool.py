@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from balancer.health import Health, HealthRules, Order, State
 from balancer.ledger import Ledger
+from balancer.records import Record
 
 
 class Backend:
@@ -22,17 +23,20 @@ class Backend:
         health: how it is; well and checked at once unless told otherwise.
     """
 
-    __slots__ = ("acks", "asking", "closing", "congested", "frozen", "gone", "health", "ledger",
-                 "lingers", "moved", "name", "order", "outstanding", "received", "room", "share",
-                 "tag", "weight")  # fmt: skip
+    __slots__ = ("acks", "announced", "asking", "closing", "congested", "frozen", "gone",
+                 "health", "ledger", "lingers", "moved", "name", "order", "ordered", "outstanding",
+                 "quiet_since", "received", "record", "room", "seen", "share", "tag",
+                 "weight")  # fmt: skip
 
     def __init__(self, name: str, weight: int = 1, health: Health | None = None) -> None:
         self.name = name
         self.weight = weight
+        self.announced: int | None = None  # the weight it gave itself
         self.share = float(weight)  # what counts of it now
         self.tag = quote(name, safe="")
         self.health = health or Health(HealthRules(), 0.0)
         self.order = Order.READY
+        self.ordered = 0.0  # when that was last set
         self.ledger = Ledger()
         self.congested = False  # its socket's buffer is full
         self.closing = False  # its stream is being ended
@@ -45,6 +49,9 @@ class Backend:
         self.moved = 0.0  # when it last acknowledged something
         self.room = 0  # small stanzas it may be sent before anything must be looked at again
         self.acks: Acks | None = None
+        self.record = Record()  # its name's, once it is in a pool
+        self.seen = 0  # what its ledger had sent when it was last looked at
+        self.quiet_since = 0.0
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} {self.state} {len(self.ledger)} unacked>"

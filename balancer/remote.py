@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-from urllib.parse import quote
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Self
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -37,6 +39,12 @@ class Remote:
             trust_env=False,  # a proxy for the web is no way to this
         )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
     def __repr__(self) -> str:
         return f"<Remote {self._client.base_url}>"
 
@@ -64,6 +72,59 @@ class Remote:
         """
         return self._ask("POST", f"{_path(component, backend)}/weight", {"weight": weight})
 
+    def route(
+        self, component: str, sender: str, recipient: str | None, thread: str | None
+    ) -> dict[str, Any]:
+        """Where a sender's stanza would go.
+
+        Raises:
+            RemoteError: it cannot be had.
+        """
+        wanted = {"sender": sender, "recipient": recipient, "thread": thread}
+        query = urlencode({name: value for name, value in wanted.items() if value is not None})
+        return self._ask("GET", f"/components/{quote(component, safe='')}/route?{query}")
+
+    def tap(
+        self, component: str, wanted: Mapping[str, str | None], *, bodies: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Stanzas as they pass, until the balancer ends it.
+
+        Args:
+            component: whose.
+            wanted: see `balancer.tap.Tap`.
+            bodies: whether their content is wanted too.
+
+        Raises:
+            RemoteError: it cannot be had.
+        """
+        query = {name: value for name, value in wanted.items() if value is not None}
+        path = f"{API_PREFIX}/components/{quote(component, safe='')}/tap"
+        forever = httpx.Timeout(TIMEOUT, read=None)
+        try:
+            with self._client.stream(
+                "GET", path, params={**query, "bodies": bodies}, timeout=forever
+            ) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise RemoteError(f"refused: {answer.json()['detail']}")
+                for line in answer.iter_lines():
+                    yield json.loads(line)
+        except httpx.RemoteProtocolError:
+            return  # it was ended within a line
+        except httpx.HTTPError as error:
+            raise self._nobody(error) from error
+
+    def only_component(self) -> str:
+        """The component, where there is but one.
+
+        Raises:
+            RemoteError: there are several.
+        """
+        jids = [str(each["jid"]) for each in self.status()["components"]]
+        if len(jids) != 1:
+            raise RemoteError(f"give --component: one of {', '.join(jids)}")
+        return jids[0]
+
     def find(self, backend: str, component: str | None) -> str:
         """The component that a backend belongs to.
 
@@ -89,12 +150,15 @@ class Remote:
             answer = self._client.request(method, API_PREFIX + path, json=body)
             content = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            at = self._client.base_url
-            raise RemoteError(f"no balancer answers at {at} ({error}); does it run?") from error
+            raise self._nobody(error) from error
         if answer.is_error:
             raise RemoteError(f"refused: {content.get('detail', answer.reason_phrase)}")
         assert isinstance(content, dict)
         return content
+
+    def _nobody(self, error: Exception) -> RemoteError:
+        at = self._client.base_url
+        return RemoteError(f"no balancer answers at {at} ({error}); does it run?")
 
 
 def _path(component: str, backend: str) -> str:

@@ -8,7 +8,8 @@ which the service carries out in order.  Nothing here waits, writes or calls bac
     server_up, server_down         what happens to the link to the server
     tick                           time passes
 
-What happens to backends (they come, go, fill up, fall ill, are drained) is in `crew`.
+What happens to backends (they come, go, fill up, fall ill) is in `crew`, how they are in `checkup`,
+what is ordered of them in `orders`.
 
 Sticky iq, outward: a backend's request leaves under the id ``tag/id``, so the reply says itself
 where it belongs and no table is needed.  Inward: a request handed to a backend is in `Inflight`
@@ -17,29 +18,38 @@ until it is answered, and is answered once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from balancer.checkup import Checkup
 from balancer.conversation import Conversations
 from balancer.counts import Counts
 from balancer.crew import Crew
 from balancer.decisions import (
     BAD_IQ,
     BAD_TO,
+    BAD_WEIGHT,
     STOPPING,
+    Administer,
     Decision,
     Drop,
     Refuse,
     Rules,
 )
 from balancer.delivery import Delivery
+from balancer.health import Order, State
+from balancer.orders import Orders
 from balancer.pool import Backend, Pool
-from balancer.stanza import IQ_TYPES, Stanza, domain, is_address, quote_attribute, with_id
+from balancer.records import Record
+from balancer.stanza import IQ_TYPES, Stanza, bare, domain, is_address, quote_attribute, with_id
 from balancer.strategy import Strategy
 from balancer.upward import Upward
 
 #: Seconds within which a backend that is at work has acknowledged something.
 MOVING: Final = 0.5
+
+#: What a backend may weigh.
+WEIGHTS: Final = frozenset(map(str, range(1, 257)))
 
 #: Grants that are replayed; a server has a handful.
 MAX_GRANTS: Final = 64
@@ -67,19 +77,22 @@ class Router:
         self.upward = Upward(rules, self.counts)
         self.delivery = Delivery(rules, f"{rules.jid}/{resource}", self.upward, self.counts)
         self.conversations = Conversations(rules, strategy)
-        self.crew = Crew(rules, self.conversations, self.delivery, chance)
+        self.crew = Crew(rules, self.conversations, self.delivery)
+        self.checkup = Checkup(self.crew, self.delivery, chance)
+        self.orders = Orders(rules, self.crew, self.delivery)
         self.grants: dict[tuple[str, str], Stanza] = {}
         self.stopping = False
         self._busy = False
         self._marks: dict[Backend, int] = {}
 
-    def configure(self, rules: Rules, strategy: Strategy, now: float) -> None:
+    def configure(self, rules: Rules, strategy: Strategy, now: float) -> list[Decision]:
         """Go on under other rules; what is held or in flight keeps the times it was given."""
         self.rules = rules
         self.upward.configure(rules)
         self.delivery.configure(rules)
         self.conversations.configure(rules, strategy)
-        self.crew.configure(rules, now)
+        self.orders.configure(rules)
+        return self.crew.configure(rules, now)
 
     def missing(self) -> int:
         """Accepted stanzas that are unaccounted for: 0, or there is a defect (see `counts`)."""
@@ -88,6 +101,19 @@ class Router:
     def __repr__(self) -> str:
         link = "connected" if self.connected else "away"
         return f"<Router {self.rules.jid} {len(self.pool)} backends, server {link}>"
+
+    def known(self) -> Iterator[tuple[str, Record, Backend | None]]:
+        """Every backend that is there, or was not long ago."""
+        for name, record in self.crew.records:
+            yield name, record, self.pool.get(name)
+
+    def state(self, name: str) -> str:
+        """The state of a backend that is known: what is ordered, else how it is."""
+        backend = self.pool.get(name)
+        if backend is not None:
+            return backend.state
+        order = self.orders.of(name)
+        return State.DOWN.value if order is Order.READY else order.value
 
     @property
     def pool(self) -> Pool:
@@ -137,11 +163,14 @@ class Router:
         if clues and "grant" in clues and self._is_grant(stanza):
             return self._granted(stanza, now)
         self.counts.accepted += 1
+        self.counts.from_server[kind] += 1
         if kind == "iq":
             if id is None or type_ not in IQ_TYPES:
                 return self.upward.answer(stanza, BAD_IQ, "bad_request")
             if type_ in ("result", "error"):
                 return self._reply_from_server(stanza, now)
+            if "admin" in clues and self._is_from_admin(stanza):
+                return [Administer(stanza)]
             if self.stopping:
                 return self.upward.answer(stanza, STOPPING, "stopping")
         return self.delivery.give(self.conversations.owner(stanza, now), stanza, now)
@@ -156,6 +185,13 @@ class Router:
         own = stanza._replace(id=original, data=with_id(stanza.data, original))
         return self.delivery.give(backend, own, now)
 
+    def _is_from_admin(self, stanza: Stanza) -> bool:
+        return stanza.to == self.rules.jid and bare(stanza.sender or "") in self.rules.admins
+
+    def administered(self, stanza: Stanza, answer: bytes) -> list[Decision]:
+        """An administrator's request was done: answer it."""
+        return self.upward.answer_with(stanza, answer, "admin")
+
     def _is_grant(self, stanza: Stanza) -> bool:
         # Only a server grants, so it comes from a bare domain; a user could write anything.
         sender = stanza.sender or ""
@@ -166,6 +202,7 @@ class Router:
         key = (stanza.sender, stanza.clues["grant"])
         if key in self.grants or len(self.grants) < MAX_GRANTS:
             self.grants[key] = stanza
+        self.counts.from_server[stanza.kind] += 1
         self.counts.accepted += len(self.pool)  # each gets one
         return [each for backend in self.pool for each in self.delivery.give(backend, stanza, now)]
 
@@ -176,9 +213,9 @@ class Router:
         backend.received += 1
         kind, to, _, _, type_, data, clues = stanza
         reply = kind == "iq" and type_ in ("result", "error")
-        if reply and self.delivery.settle(backend, stanza):
+        if reply and self.delivery.settle(backend, stanza, now):
             # It has the addresses of the request that it answers, so these need no check.
-            self.counts.accepted += 1
+            self._accept_from(backend, kind)
             decisions = self._answered(backend, stanza, now)
             if clues:
                 self.conversations.sent(backend, stanza, now)
@@ -190,8 +227,8 @@ class Router:
             text = f"`from` must be an address in the domain {self.rules.jid}, not {given}"
             return [Refuse(backend, "invalid-from", text)]
         if reply and to == self.delivery.identity:
-            return self.crew.check_answered(backend, stanza, now)
-        self.counts.accepted += 1
+            return self.checkup.check_answered(backend, stanza, now)
+        self._accept_from(backend, kind)
         if not is_address(to):
             return self.upward.answer_backend(backend, stanza, BAD_TO, "jid_malformed")
         if kind == "iq":
@@ -199,7 +236,7 @@ class Router:
                 return self.upward.answer_backend(backend, stanza, BAD_IQ, "bad_request")
             if reply:
                 return [self._orphan(stanza, "late_reply")]
-            if "control" in clues and to == self.rules.jid:
+            if "control" in clues and to == self.rules.jid and type_ == "set":
                 return self._controlled(backend, stanza, now)
             if self.stopping:
                 return self.upward.answer_backend(backend, stanza, STOPPING, "stopping")
@@ -207,15 +244,23 @@ class Router:
         self.conversations.sent(backend, stanza, now)
         return self.upward.send(backend, stanza, data, now)
 
+    def _accept_from(self, backend: Backend, kind: str) -> None:
+        self.counts.accepted += 1
+        self.counts.from_backends[kind] += 1
+        backend.record.received[kind] += 1
+
     def _answered(self, backend: Backend, reply: Stanza, now: float) -> list[Decision]:
         """What an answer says of the backend's health."""
         if reply.type == "error" and b"<internal-server-error" in reply.data:
-            return self.crew.answered(backend, bad=True, now=now)
+            return self.checkup.answered_badly(backend, "iq_error", now)
         backend.health.answers_badly(False)
         return []
 
     def _controlled(self, backend: Backend, stanza: Stanza, now: float) -> list[Decision]:
-        """A backend asks the balancer itself: it wants to be drained."""
+        """A backend asks the balancer itself: it wants to be drained, or another weight."""
+        weight = stanza.clues.get("weight", "")
+        if stanza.clues["control"] == "weight" and weight not in WEIGHTS:
+            return self.upward.answer_backend(backend, stanza, BAD_WEIGHT, "bad_request")
         assert stanza.to is not None
         assert stanza.sender is not None
         assert stanza.id is not None
@@ -224,14 +269,21 @@ class Router:
             f" from='{quote_attribute(stanza.to)}' to='{quote_attribute(stanza.sender)}'/>"
         )
         self.counts.answered["control"] += 1
-        answer = self.upward.tell(backend, result.encode(), "control")
-        return [answer, *self.crew.drain(backend, "it asked to be drained", now)]
+        answer = self.upward.tell(backend, result.encode(), "iq", "control")
+        if stanza.clues["control"] == "weight":
+            backend.announced = int(weight)
+            return [answer, *self.orders.weigh(backend.name, int(weight), now)]
+        return [answer, *self.orders.drain(backend, "it asked to be drained", now)]
 
     # Backends come and go; what else happens to them is between `crew` and the service.
 
     def join(self, backend: Backend, now: float) -> list[Decision]:
-        """A backend is there: it hears the grants, and those who waited for one are served."""
+        """A backend is there, in the state that its name was ordered into.
+
+        It hears the grants, and those who waited for a backend are served.
+        """
         self.counts.accepted += len(self.grants)
+        backend.order = self.orders.of(backend.name)
         return self.crew.join(backend, self.grants.values(), now)
 
     # The server.
@@ -250,7 +302,7 @@ class Router:
     def tick(self, now: float) -> list[Decision]:
         """Time passes.  To be called some times a second."""
         self.delivery.retries.tick(self.counts.accepted, now)
-        decisions = self.crew.tick(now)
+        decisions = self.checkup.tick(now) + self.crew.tick(now) + self.orders.tick(now)
         self.conversations.expire(now)
         return decisions + self.upward.tick(now)
 

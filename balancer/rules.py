@@ -30,5 +30,6 @@ def rules(config: ComponentConfig, health: HealthConfig) -> Rules:
         max_unacked=config.max_unacked,
         max_unacked_bytes=config.max_unacked_bytes,
         redeliver=frozenset(config.redeliver),
+        admins=frozenset(config.admins),
         health=HealthRules(**health.model_dump()),
     )

@@ -7,8 +7,9 @@ import time
 
 import structlog
 
-from balancer.component import Component
-from balancer.config import Config
+from balancer.component import Administrator, Component
+from balancer.config import ComponentConfig, Config
+from balancer.histogram import FINE, Histogram
 from balancer.link import Link
 from balancer.listener import Listener
 from balancer.stream import Introduced
@@ -24,17 +25,19 @@ class Service:
 
     Args:
         config: what to serve.
+        administrator: does what administrators ask from an XMPP client; see `adhoc`.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, administrator: Administrator | None = None) -> None:
         self.config = config
-        self.components = {
-            each.jid: Component(each, config.server_for(each), config.health)
-            for each in config.component
-        }
+        self._administrator = administrator
+        self.components = {each.jid: self._component(each, config) for each in config.component}
         secrets = {jid: component.credentials() for jid, component in self.components.items()}
         self.listener = Listener(config.listen, secrets, self)
         self.started = time.monotonic()
+        self.lag = Histogram(FINE)  # seconds that the event loop was late
+        self.reloaded = time.time()  # when a configuration was last taken, since the epoch
+        self.reload_failed = False
         self.stopping = False
         self._ticking: asyncio.Task[None] | None = None
 
@@ -103,13 +106,17 @@ class Service:
                     await component.connect_anew(config.server_for(wanted[jid]))
         for jid, each in wanted.items():
             if jid not in self.components:
-                self.components[jid] = Component(each, config.server_for(each), config.health)
+                self.components[jid] = self._component(each, config)
                 self.components[jid].start()
         self.config = config
+        self.reloaded, self.reload_failed = time.time(), False
         self.listener.components = {
             jid: component.credentials() for jid, component in self.components.items()
         }
         log.info("configuration reloaded", components=list(self.components))
+
+    def _component(self, each: ComponentConfig, config: Config) -> Component:
+        return Component(each, config.server_for(each), config.health, self._administrator)
 
     def introduced(self, link: Link, who: Introduced) -> None:
         component = self.components.get(who.jid)
@@ -119,7 +126,10 @@ class Service:
             component.introduced(link, who)
 
     async def _tick(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
+            due = clock() + TICK
             await asyncio.sleep(TICK)
+            self.lag.observe(max(0.0, clock() - due))
             for component in self.components.values():
                 component.tick()

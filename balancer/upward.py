@@ -66,6 +66,11 @@ class Upward:
         return len(self._queue)
 
     @property
+    def queued_size(self) -> int:
+        """The bytes of that."""
+        return self._queue.size
+
+    @property
     def held(self) -> int:
         """Backends' stanzas that wait for the server."""
         return len(self._queue) - self._ours
@@ -78,6 +83,7 @@ class Upward:
         """Send a backend's stanza, as ``data``, when the server is there."""
         if self.connected:
             self._counts.delivered += 1
+            self._counts.to_server[stanza.kind] += 1
             if stanza.is_request:
                 self._ask(backend, stanza, now)
             return [Forward(None, data)]
@@ -97,10 +103,15 @@ class Upward:
         """Answer a stanza of the server's with an error, if it may be answered."""
         data = error_reply(stanza, *trouble)
         if data is None:
-            self._counts.dropped[reason] += 1
+            self._counts.dropped[reason, stanza.kind] += 1
             return [Drop(stanza, reason)]
+        return self.answer_with(stanza, data, reason)
+
+    def answer_with(self, stanza: Stanza, data: bytes, reason: str) -> list[Decision]:
+        """Answer a stanza of the server's, in our own words."""
         self._counts.answered[reason] += 1
         if self.connected:
+            self._counts.to_server[stanza.kind] += 1
             return [Answer(None, data, reason)]
         # The server still knows who asked, and hears it when it is back.
         self._queue.put_back(Held(_Up(None, stanza, data, reason), len(data), NEVER))
@@ -116,13 +127,14 @@ class Upward:
             self._counts.orphaned["backend_gone"] += 1
             return [Drop(stanza, "backend_gone")]
         if data is None:
-            self._counts.dropped[reason] += 1
+            self._counts.dropped[reason, stanza.kind] += 1
             return [Drop(stanza, reason)]
         self._counts.answered[reason] += 1
-        return [self.tell(backend, data, reason)]
+        return [self.tell(backend, data, stanza.kind, reason)]
 
-    def tell(self, backend: Backend, data: bytes, reason: str) -> Answer:
+    def tell(self, backend: Backend, data: bytes, kind: str, reason: str) -> Answer:
         """Send a stanza of our own to a backend."""
+        backend.record.sent[kind] += 1
         if backend.acks is not None:
             backend.ledger.add(OURS, plain=False)  # it counts this one too
         return Answer(backend, data, reason)
@@ -139,11 +151,13 @@ class Upward:
         if not self.connected:
             return []
         self.connected = False
-        return [
-            self.tell(backend, data, "server_lost")
-            for backend, request in self.asked.give_up(now)
-            if not backend.gone and (data := error_reply(request, *SERVER_LOST)) is not None
-        ]
+        decisions: list[Decision] = []
+        for backend, request in self.asked.give_up(now):
+            data = error_reply(request, *SERVER_LOST)
+            if not backend.gone and data is not None:
+                self._counts.server_lost += 1
+                decisions.append(self.tell(backend, data, "iq", "server_lost"))
+        return decisions
 
     def tick(self, now: float) -> list[Decision]:
         """Time passes: answer what has waited too long."""
@@ -164,13 +178,14 @@ class Upward:
                 # Who asked cannot be told any more.
                 if up.backend is None:
                     self._counts.answered[up.reason] -= 1
-                self._counts.dropped["server_away"] += 1
+                self._counts.dropped["server_away", up.stanza.kind] += 1
                 decisions.append(Drop(up.stanza, "server_away"))
             else:
                 decisions += self.answer_backend(up.backend, up.stanza, STOPPING, "stopping")
         return decisions
 
     def _forward(self, up: _Up, now: float) -> Forward:
+        self._counts.to_server[up.stanza.kind] += 1
         if up.backend is not None:
             self._counts.delivered += 1
             if up.stanza.is_request:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the XMPP servers (and the Perl client library) that some tests use, where
-# that can be done without asking: as root or with passwordless sudo, with apt-get.
+# Installs the XMPP servers (and Prometheus, a Perl client library and a browser) that some tests
+# use, where that can be done without asking: as root or with passwordless sudo, with apt-get.
 # Where it cannot, says what is missing and ends well: those tests are then skipped.
 set -eu
 
@@ -13,6 +13,8 @@ saved=$policy.before-xmpp-balancer
 missing_packages() {
     command -v prosody >/dev/null || echo prosody
     command -v ejabberdctl >/dev/null || echo ejabberd
+    command -v chromium >/dev/null || echo chromium fonts-dejavu-core
+    command -v prometheus >/dev/null && command -v promtool >/dev/null || echo prometheus
     perl -MAnyEvent::XMPP -e 1 >/dev/null 2>&1 || echo libanyevent-xmpp-perl
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from slixmpp import ComponentXMPP
 
+from balancer.adhoc import administer
 from balancer.configfile import load
 from balancer.connector import LinkState
 from balancer.service import Service
@@ -42,13 +43,15 @@ def configured(
         "shutdown_timeout": "1",
         **(overrides or {}),
     }
-    return Service(load(None, environ={}, overrides=settings))
+    return Service(load(None, environ={}, overrides=settings), administer)
 
 
 @asynccontextmanager
-async def balancing(server: XmppServer, **component: Any) -> AsyncIterator[Service]:
+async def balancing(
+    server: XmppServer, overrides: Mapping[str, str] | None = None, **component: Any
+) -> AsyncIterator[Service]:
     """A balancer that the server has accepted."""
-    service = configured(server.component_port, **component)
+    service = configured(server.component_port, overrides, **component)
     await service.start()
     try:
         connector = service.components[JID].connector

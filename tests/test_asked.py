@@ -53,10 +53,10 @@ def test_given_up_in_order_and_not_answered_again() -> None:
 
 def test_bounds() -> None:
     asked, a = opened("1", "2", "3", limit=2)
-    assert (len(asked), a.asking, asked.evicted) == (2, 2, 1)
+    assert (len(asked), a.asking, asked.evicted) == (2, 2, {"capacity": 1})
     asked.expire(60.9)
     assert len(asked) == 2
     asked.expire(61)
-    assert (len(asked), asked.evicted) == (1, 2)
+    assert (len(asked), asked.evicted) == (1, {"capacity": 1, "expired": 1})
     asked.expire(62)
     assert (len(asked), a.asking) == (0, 0)

@@ -74,6 +74,8 @@ def state(made: Router) -> list[object]:
         (counts.accepted, counts.delivered, counts.answered, counts.orphaned, counts.dropped),
         [(b.name, b.outstanding, b.received, list(b.ledger.entries)) for b in made.pool],
         [(b.ledger.sent, b.ledger.size, b.ledger.unfinished) for b in made.pool],
+        [(b.record.sent, b.record.received) for b in made.pool],
+        (counts.from_server, counts.from_backends, counts.to_server),
         (made.queued, made.held, made.missing()),
     ]
 

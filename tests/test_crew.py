@@ -309,7 +309,7 @@ def test_the_barriers_of_a_burst_are_not_as_many_failures() -> None:
     made.tick(0)
     made.tick(1)
     assert backend(made, "a").state == "starting"
-    assert backend(made, "a").health.failures == 1
+    assert backend(made, "a").record.check_failures == {"timeout": 1}
 
 
 def test_a_check_goes_no_further_while_many_are_unanswered() -> None:
@@ -335,7 +335,7 @@ def test_a_failing_backend_is_ejected_but_never_the_last() -> None:
     assert a.state == "ejected"
     assert owner(made.from_server(message(), 0)) is b
     assert not states(fail_requests(made, b, 2, "internal-server-error"))
-    assert (b.state, made.crew.suppressed) == ("starting", 1)
+    assert (b.state, made.checkup.suppressed) == ("starting", 1)
     made.tick(10)
     assert a.state == "starting"
 
@@ -367,10 +367,10 @@ def test_drain_finishes_and_closes() -> None:
     made = router("a", "b")
     has = owner(made.from_server(request("1"), 0))
     (other,) = set(made.pool) - {has}
-    (changed, check) = made.crew.order(has.name, Order.DRAIN, 0)
+    (changed, check) = made.orders.order(has.name, Order.DRAIN, 0)
     assert (type(changed), type(check)) == (Changed, Tell)
     assert made.from_server(message(id="2"), 0) == [], "what it has comes first"
-    assert made.crew.order(has.name, Order.DRAIN, 0) == []
+    assert made.orders.order(has.name, Order.DRAIN, 0) == []
     assert forwarded(pass_checks(made, has.name, [check], 1)) == [(other.name, "2", False)]
     assert Close(has) not in made.tick(1), "a request is not answered"
     made.from_backend(has, reply(request("1")), 1)
@@ -383,7 +383,7 @@ def test_drain_finishes_and_closes() -> None:
 def test_a_drain_ends_at_the_latest_with_iq_timeout() -> None:
     made = router("a", "b", iq_timeout=10)
     has = owner(made.from_server(message(), 0))
-    made.crew.order(has.name, Order.DRAIN, 0)
+    made.orders.order(has.name, Order.DRAIN, 0)
     assert Close(has) not in made.tick(9)
     assert Close(has) in made.tick(10)
     assert len(forwarded(made.crew.leave(has, 11))) == 1
@@ -393,7 +393,7 @@ def test_a_drain_waits_for_its_own_questions_and_known_conversations() -> None:
     made = router("a", "b", strategy_name="round-robin")
     has = owner(made.from_server(message(), 0))
     (up,) = made.from_backend(has, tag("iq", "get", "1", SVC, BOB), 0)
-    decisions = made.crew.order(has.name, Order.DRAIN, 0)
+    decisions = made.orders.order(has.name, Order.DRAIN, 0)
     assert owner(made.from_server(message(), 0)) is has, "it knows this one"
     assert owner(made.from_server(message(sender=BOB), 0)) is not has
     decisions += made.tick(0)
@@ -438,30 +438,30 @@ def test_maintenance_moves_conversations_and_outlives_a_reconnect() -> None:
     (other,) = set(made.pool) - {has}
     made.crew.full(has)
     assert made.from_server(message(id="1"), 0) == []
-    decisions = made.crew.order(has.name, Order.MAINT, 0)
+    decisions = made.orders.order(has.name, Order.MAINT, 0)
     moved = pass_checks(made, has.name, decisions, 0)
     assert forwarded(moved) == [(other.name, "1", False)]
     assert owner(made.from_server(message(), 0)) is other
     made.crew.leave(has, 1)
     made.join(Backend(has.name), 2)
     assert backend(made, has.name).state == "maint"
-    made.crew.order(has.name, Order.READY, 3)
+    made.orders.order(has.name, Order.READY, 3)
     assert backend(made, has.name).state == "starting"
-    assert not made.crew.orders
+    assert not made.orders.by_name
     assert Close(has) not in made.tick(1000)
 
 
 def test_ready_serves_who_waited() -> None:
     made = router("a")
-    made.crew.order("a", Order.MAINT, 0)
+    made.orders.order("a", Order.MAINT, 0)
     assert made.from_server(message(), 0) == []
-    decisions = made.crew.order("a", Order.READY, 1)
+    decisions = made.orders.order("a", Order.READY, 1)
     assert len(forwarded(decisions)) == 1
 
 
 def test_an_order_to_nobody() -> None:
     with pytest.raises(KeyError, match="zoe"):
-        router().crew.order("zoe", Order.DRAIN, 0)
+        router().orders.order("zoe", Order.DRAIN, 0)
 
 
 def test_busy_as_a_whole() -> None:
@@ -494,13 +494,13 @@ def test_of_many_not_every_look_counts() -> None:
 
 def test_a_weight_can_be_set() -> None:
     made = router("a", "b")
-    made.crew.weigh("a", 200, 0)
+    made.orders.weigh("a", 200, 0)
     owners = [owner(made.from_server(message(sender=f"u{n}@x"), 0)[:1]).name for n in range(50)]
     assert owners.count("a") > 40
     with pytest.raises(KeyError, match="zoe"):
-        made.crew.weigh("zoe", 2, 0)
-    made.crew.order("b", Order.MAINT, 0)
-    made.crew.weigh("b", 5, 0)
+        made.orders.weigh("zoe", 2, 0)
+    made.orders.order("b", Order.MAINT, 0)
+    made.orders.weigh("b", 5, 0)
     assert not backend(made, "b").frozen or backend(made, "b").lingers, "it stays out"
     assert not backend(made, "b").eligible()
 
@@ -510,7 +510,7 @@ def test_sessions_stay_with_who_is_drained() -> None:
     has = owner(made.from_server(message(), 0))
     session = COMMAND.format(" sessionid='s'")
     made.from_backend(has, tag("iq", "get", "1", SVC, ANN, child=session), 0)
-    decisions = made.crew.order(has.name, Order.DRAIN, 0)
+    decisions = made.orders.order(has.name, Order.DRAIN, 0)
     pass_checks(made, has.name, decisions, 0)
     assert owner(made.from_server(request(child=session), 0)) is has
     assert owner(made.from_server(message(), 0)) is not has
@@ -579,16 +579,16 @@ def test_acknowledged_to_the_stanza() -> None:
     made = router("a", max_unacked=4)
     a = backend(made, "a")
     made.from_server(message(id="0"), 0)
-    made.crew.enable_acks(a)
+    made.checkup.enable_acks(a)
     sent = [made.from_server(message(id=str(n)), 0) for n in range(1, 4)]
     assert [each.data for some in sent for each in some if isinstance(each, Tell)] == [
         b"<r xmlns='urn:xmpp:sm:3'/>"
     ] * 3
     assert made.from_server(message(id="4"), 0) == []
-    served = made.crew.acknowledged(a, 1, 1)
+    served = made.checkup.acknowledged(a, 1, 1)
     assert forwarded(served) == [("a", "4", False)]
     assert (made.counts.delivered, len(a.ledger)) == (2, 3)
-    (refused,) = made.crew.acknowledged(a, 99, 1)
+    (refused,) = made.checkup.acknowledged(a, 99, 1)
     assert isinstance(refused, Refuse)
     assert "h=99" in refused.text
 
@@ -596,10 +596,10 @@ def test_acknowledged_to_the_stanza() -> None:
 def test_our_own_answers_are_counted_by_who_counts() -> None:
     made = router("a")
     a = backend(made, "a")
-    made.crew.enable_acks(a)
+    made.checkup.enable_acks(a)
     made.from_backend(a, tag("presence", None, "1", SVC, "@bad"), 0)
     made.from_server(message(id="1"), 0)
-    made.crew.acknowledged(a, 1, 0)
+    made.checkup.acknowledged(a, 1, 0)
     assert (len(a.ledger), made.counts.delivered, made.missing()) == (1, 0, 0)
     made.from_backend(a, tag("presence", None, "1", SVC, "@bad"), 0)
     made.join(Backend("b"), 0)
@@ -609,14 +609,14 @@ def test_our_own_answers_are_counted_by_who_counts() -> None:
 
 def test_an_acknowledgement_nobody_asked_for() -> None:
     made = router("a")
-    (refused,) = made.crew.acknowledged(backend(made, "a"), 0, 0)
+    (refused,) = made.checkup.acknowledged(backend(made, "a"), 0, 0)
     assert isinstance(refused, Refuse)
 
 
 def test_a_full_window_of_who_counts_is_asked_about_often() -> None:
     made = router("a", max_unacked=1)
     a = backend(made, "a")
-    made.crew.enable_acks(a)
+    made.checkup.enable_acks(a)
     made.from_server(message(), 0)
     assert [len([e for e in made.tick(n / 10) if type(e) is Tell]) for n in range(1, 4)] == [1] * 3
 
@@ -706,7 +706,7 @@ def test_giving_up_while_the_server_is_away_drops_and_says_so() -> None:
     made.stop(1)
     dropped = made.give_up()
     assert [type(each) for each in dropped] == [Drop, Drop]
-    assert made.counts.dropped == {"server_away": 2}
+    assert made.counts.dropped == {("server_away", "iq"): 2}
     assert not made.missing()
 
 
@@ -716,3 +716,70 @@ def test_reprs() -> None:
     assert repr(made.delivery) == "<Delivery 0 held>"
     assert repr(made.upward) == "<Upward connected 0 held>"
     assert repr(made.conversations) == "<Conversations 0 known, 0 sessions>"
+
+
+@pytest.mark.parametrize("weight", [10, 200])
+def test_another_weight_moves_conversations_in_order(weight: int) -> None:
+    made = router("a", "b")
+    for name in "ab":
+        made.orders.weigh(name, 50, 0)
+    senders = [f"u{n}@example.org" for n in range(40)]
+    before = {s: owner(made.from_server(message(sender=s), 0)) for s in senders}
+    asked = made.orders.weigh("a", weight, 0)
+    assert {each.backend.name for each in asked if isinstance(each, Tell)} == {"a", "b"}
+    # Nobody is given more until both have acknowledged what they had.
+    assert not [each for s in senders for each in forwarded(made.from_server(message(sender=s), 0))]
+    written = pass_checks(made, "a", asked, 0.1)
+    assert not forwarded(written)
+    written += pass_checks(made, "b", asked, 0.1)
+    after = {name for name, _, _ in forwarded(written)}
+    assert len(forwarded(written)) == len(senders)
+    assert len(after) == 2
+    now = {s: owner(made.from_server(message(sender=s), 1)) for s in senders}
+    moved = {(before[s].name, now[s].name) for s in senders if before[s] is not now[s]}
+    assert moved == ({("a", "b")} if weight == 10 else {("b", "a")})
+
+
+def test_a_backend_that_is_quiet_is_asked_soon() -> None:
+    made = router("a", health=HealthRules(interval=1e9, timeout=1e9))
+    survive(made, "a", 3)
+    made.from_server(message(), 3)
+    seen = [now for now in (3.1, 3.2, 3.4, 3.7) if told(made.tick(now))]
+    assert seen == [3.7], "half a second after the last stanza was seen"
+    assert not told(made.tick(4.3)), "once is enough"
+
+
+def test_an_order_for_who_has_gone_holds_when_it_is_back() -> None:
+    made = router("a", "b")
+    made.crew.leave(backend(made, "a"), 0)
+    assert made.orders.order("a", Order.MAINT, 1) == []
+    assert made.state("a") == "maint"
+    made.join(Backend("a"), 2)
+    assert made.state("a") == "maint"
+    assert repr(made.orders) == "<Orders for a>"
+    assert repr(made.checkup) == f"<Checkup of {made.pool!r}>"
+
+
+def test_what_became_of_a_backend_is_counted() -> None:
+    made = router("a", "b")
+    made.tick(0)
+    a = backend(made, "a")
+    made.crew.leave(a, 1)
+    assert a.record.check_failures == {"not_connected": 1}
+    assert a.record.state_changes == {"starting": 1, "down": 1}
+
+
+def test_fallbacks_are_counted() -> None:
+    made = router("a", strategy_name="round-robin", affinity="thread")
+    made.from_server(message(), 0)
+    assert made.conversations.fallbacks == {"no_key": 1}
+    made.crew.leave(backend(made, "a"), 1)
+    assert made.conversations.fallbacks["owner_down"] == 1
+
+
+@pytest.mark.parametrize("name", ["hash", "round-robin"])
+def test_a_spill_is_a_fallback(name: str) -> None:
+    made = router("a", "b", strategy_name=name, spill=True, max_unacked=1)
+    made.from_server(message(), 0)
+    made.from_server(message(), 0)
+    assert made.conversations.fallbacks["owner_full"] == 1

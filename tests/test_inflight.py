@@ -28,9 +28,9 @@ def test_settled_once() -> None:
     inflight.open(a, request(), 0)
     assert repr(inflight) == "<Inflight 1 in flight>"
     assert (len(inflight), a.outstanding) == (1, 1)
-    assert inflight.settle(a, reply())
+    assert inflight.settle(a, reply(), 1)
     assert (len(inflight), a.outstanding) == (0, 0)
-    assert not inflight.settle(a, reply())
+    assert not inflight.settle(a, reply(), 1)
     assert a.outstanding == 0
 
 
@@ -42,14 +42,14 @@ def test_settled_once() -> None:
 def test_what_answers_something_else(wrong: Stanza) -> None:
     inflight, a = Inflight(60), Backend("a")
     inflight.open(a, request(), 0)
-    assert not inflight.settle(a, wrong)
+    assert not inflight.settle(a, wrong, 1)
     assert a.outstanding == 1
 
 
 def test_the_wrong_backend() -> None:
     inflight, a, b = Inflight(60), Backend("a"), Backend("b")
     inflight.open(a, request(), 0)
-    assert not inflight.settle(b, reply())
+    assert not inflight.settle(b, reply(), 1)
     assert (a.outstanding, b.outstanding) == (1, 0)
     assert inflight.holder(ANN, SVC, "1") is a
     assert inflight.holder(ANN, SVC, "2") is None
@@ -73,7 +73,7 @@ def test_abandon() -> None:
         inflight.open(backend, request(id), 0)
     assert ids(inflight.abandon(a)) == [("a", "1"), ("a", "3")]
     assert (a.outstanding, b.outstanding, len(inflight)) == (0, 1, 1)
-    assert not inflight.settle(a, reply("1"))
+    assert not inflight.settle(a, reply("1"), 1)
 
 
 def test_an_id_used_again_before_the_answer() -> None:
@@ -84,7 +84,7 @@ def test_an_id_used_again_before_the_answer() -> None:
     assert (len(inflight), a.outstanding) == (3, 3)
     assert ids(inflight.expire(61)) == [("a", "1"), ("a", "2")]
     inflight.open(a, request(), 70)
-    assert inflight.settle(a, reply())
+    assert inflight.settle(a, reply(), 1)
     assert a.outstanding == 1
     assert ids(inflight.expire(129)) == []
     assert ids(inflight.expire(130)) == [("a", "1")]
@@ -102,7 +102,7 @@ def test_only_so_many_bytes_are_kept() -> None:
     inflight, a = Inflight(60, kept=8), Backend("a")
     for id in "12":
         inflight.open(a, request(id), 0)
-    assert inflight.settle(a, reply("1"))
+    assert inflight.settle(a, reply("1"), 1)
     inflight.open(a, request("3"), 0)
     kept = {each.request.id: each.request.data for each in inflight.abandon(a)}
     assert kept == {"2": b"", "3": b"<iq/>"}

@@ -12,27 +12,39 @@ ROOT = Path(__file__).parent.parent
 
 #: Modules by floor and column.  A module may import those of lower floors and of its own column.
 LADDER: list[dict[str, frozenset[str]]] = [
-    {"values": frozenset({"errors", "stanza"})},
+    {"values": frozenset({"errors", "stanza", "words"})},
     {
-        "wire": frozenset({"clues", "framing", "stream"}),
+        "wire": frozenset({"clues", "looking", "framing", "stream"}),
         "policy": frozenset(
             {
-                *("counts", "health", "ledger", "pool", "strategy", "affinity", "retries"),
-                *("hold", "inflight", "asked", "decisions", "upward", "delivery"),
-                *("conversation", "moves", "crew", "router", "batch"),
+                *("counts", "health", "histogram", "ledger", "pool", "records", "strategy"),
+                *("affinity", "retries", "hold", "inflight", "asked", "decisions", "upward"),
+                *("delivery", "conversation", "moves", "crew", "checkup", "orders", "router"),
+                "batch",
             }
         ),
     },
     {"config": frozenset({"config"}), "links": frozenset({"link", "connector", "listener"})},
     {
         "service": frozenset(
-            {"component", "service", "configfile", "acknowledging", "carrier", "rules"}
+            {
+                *("component", "service", "configfile", "acknowledging", "carrier", "rules"),
+                *("element", "tap"),
+            }
         )
     },
-    {"show": frozenset({"view", "api", "admin"})},
+    {
+        "show": frozenset(
+            {"view", "metrics", "access", "api", "probes", "page", "web", "admin", "adhoc"}
+        )
+    },
     {
         "edge": frozenset(
-            {"cli", "operate", "remote", "demo", "demo_account", "logs", "loopback", "__main__"}
+            {
+                *("cli", "process", "notify", "logs", "__main__"),
+                *("operate", "watch", "tables", "remote"),
+                *("demo", "demo_account", "loopback"),
+            }
         )
     },
 ]

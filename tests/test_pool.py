@@ -105,7 +105,7 @@ def test_reprs() -> None:
 def test_who_may_be_given_conversations(state: State, order: Order, closing: bool) -> None:
     backend = Backend("a")
     backend.health.state, backend.order, backend.closing = state, order, closing
-    fine = state in (State.UP, State.STARTING) and order is Order.READY and not closing
+    fine = state not in (State.DOWN, State.EJECTED) and order is Order.READY and not closing
     assert (backend.eligible(), backend.has_room()) == (fine, not closing)
     assert backend.state == (state if order is Order.READY else order).value
 

@@ -120,9 +120,13 @@ class _Running:
 
 
 @asynccontextmanager
-async def running(*arguments: str | Path) -> AsyncIterator[_Running]:
+async def running(*arguments: str | Path, **variables: str) -> AsyncIterator[_Running]:
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM, "run", *map(str, arguments), stderr=asyncio.subprocess.PIPE, env=environment()
+        *PROGRAM,
+        "run",
+        *map(str, arguments),
+        stderr=asyncio.subprocess.PIPE,
+        env=environment() | variables,
     )
     try:
         yield _Running(process)
@@ -188,3 +192,41 @@ async def test_a_reload_takes_what_is_right_and_keeps_the_old_otherwise(
         async with RawBackend(listen) as backend:
             with pytest.raises(AssertionError, match="not-authorized"):
                 await backend.join()
+
+
+@pytest.mark.asyncio
+async def test_the_service_manager_is_told(prosody: XmppServer, tmp_path: Path) -> None:
+    """What systemd hears from a unit with ``Type=notify-reload`` and a watchdog."""
+    address = tmp_path / "notify"
+    heard: asyncio.Queue[list[str]] = asyncio.Queue()
+
+    class Ear(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            heard.put_nowait(data.decode().splitlines())
+
+    async def next_word() -> str:
+        async with asyncio.timeout(20):
+            while (words := await heard.get())[0] == "WATCHDOG=1":
+                pass
+            return words[0]
+
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(address))
+        ear.setblocking(False)
+        transport, _ = await loop.create_datagram_endpoint(Ear, sock=ear)
+        (listen,) = free_ports("127.0.0.1", 1)
+        file = written(tmp_path, prosody.component_port, listen)
+        manager = {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "300000"}
+        async with running(file, **manager) as balancer:
+            assert await next_word() == "READY=1"
+            async with asyncio.timeout(20):
+                assert await heard.get() == ["WATCHDOG=1"]
+            for text in (file.read_text(), "nonsense"):
+                file.write_text(text)
+                balancer.process.send_signal(signal.SIGHUP)
+                assert [await next_word(), await next_word()] == ["RELOADING=1", "READY=1"]
+            balancer.process.send_signal(signal.SIGTERM)
+            assert await next_word() == "STOPPING=1"
+            assert await balancer.process.wait() == 0
+        transport.close()

@@ -47,6 +47,23 @@ async def test_acknowledgements_to_the_stanza(prosody: XmppServer) -> None:
         await disconnect(alice)
 
 
+async def test_a_backend_says_what_it_weighs(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        component = service.components[JID]
+        async with RawBackend(service.listener.port, f"{JID}/a") as backend:
+            await backend.join()
+            for value, answer in (("7", b"type='result'"), ("0", b"a number from 1 to 256")):
+                backend.say(
+                    f"<iq type='set' id='w{value}' from='{JID}' to='{JID}'>"
+                    f"<weight xmlns='urn:xmpp-balancer:0' value='{value}'/></iq>"
+                )
+                assert answer in await backend.hear(b"iq>" if value == "0" else b"/>")
+            (there,) = component.router.pool
+            assert there.weight == 7
+            component.reconfigure(component.config, service.config.health)
+            assert there.weight == 7, "a reload leaves it"
+
+
 @pytest.mark.parametrize(
     ("said", "condition"),
     [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -357,14 +357,16 @@ async def test_requests_run_at_once_up_to_a_bound(prosody: XmppServer) -> None:
         assert app.most == 4
 
 
-async def test_the_command(prosody: XmppServer) -> None:
+async def test_the_command(prosody: XmppServer, tmp_path: Path) -> None:
+    secret = tmp_path / "backend.secret"
+    secret.write_text(f"{BACKEND_SECRET}\n")
     async with balancing(prosody) as service:
         pool = service.components[JID].router.pool
         server = f"127.0.0.1:{service.listener.port}"
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "backends.asgi", "tests.kit.apps.fastapi_app:app"),
             *("--jid", f"{JID}/web-1", "--server", server, "--log", "json"),
-            env=os.environ | {"BACKEND_SECRET": BACKEND_SECRET},
+            *("--secret-file", str(secret)),
             stderr=asyncio.subprocess.PIPE,
         )
         try:
@@ -398,7 +400,8 @@ async def test_the_command(prosody: XmppServer) -> None:
         (["no.module:app", "--jid", "x", "--secret", "s"], "there is no module 'no.module'"),
         (["backends:nothing", "--jid", "x", "--secret", "s"], "has no attribute 'nothing'"),
         (["backends:Backend", "--jid", "x", "--secret", "s", "--weight", "0"], "1 to 256"),
-        (["backends:Backend", "--jid", "x"], "give --secret or set BACKEND_SECRET"),
+        (["backends:Backend", "--jid", "x", "--secret-file", "/no"], "/no cannot be read"),
+        (["backends:Backend", "--jid", "x"], "set BACKEND_SECRET"),
     ],
 )
 async def test_what_the_command_refuses(

@@ -471,13 +471,12 @@ async def test_a_backend_that_leaves_finishes_and_loses_nothing(prosody: XmppSer
             await disconnect(user)
 
 
-@pytest.mark.xfail(reason="the balancer does not know <weight/> yet", strict=True)
 async def test_weight_is_announced(prosody: XmppServer) -> None:
     async with balancing(prosody) as service:
         backend = behind(service, weight=7)
         async with serving(backend):
             there = next(iter(service.components[JID].router.pool))
-            await until(lambda: there.weight == 7, 3)
+            await until(lambda: there.weight == 7)
 
 
 async def test_what_is_sent_without_a_connection_waits(prosody: XmppServer) -> None:

@@ -218,7 +218,7 @@ async def test_a_rolling_restart_is_noticed_by_nobody(prosody: Prosody) -> None:
             await worker.until("gone")
             worker.end()
             await some_of_it(load)
-            component.router.crew.orders.clear()
+            component.router.orders.by_name.clear()
             worker.start()
             await worker.until("up")
             await some_of_it(load)

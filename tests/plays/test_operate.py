@@ -54,7 +54,8 @@ class Stage:
     async def state(self, name: str) -> str:
         _, output = await self.command("status", "--json")
         (component,) = json.loads(output)["components"]
-        states = {each["name"]: each["state"] for each in component["backends"]}
+        there = [each for each in component["backends"] if each["connected"]]
+        states = {each["name"]: each["state"] for each in there}
         return str(states.get(name, "gone"))
 
 

@@ -1,0 +1,113 @@
+"""What is remembered of a backend beyond its connection: counts by name, for observers.
+
+A backend that comes back under its name goes on counting where it was.  One that was lost is
+shown as down for an hour, so that somebody is told; one that left in good order is forgotten after
+a minute, when the last of its numbers have been read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Final
+
+from balancer.histogram import Histogram
+
+#: Seconds after which a backend is forgotten that left in good order, and one that was lost.
+FORGET_LEFT: Final = 60.0
+FORGET_LOST: Final = 3600.0
+
+#: Names that are remembered of backends that have gone: a deployment may give new ones every time.
+MAX_GONE: Final = 1000
+
+#: Seconds between two points of a backend's recent traffic, and how many points there are.
+PACE: Final = 5.0
+POINTS: Final = 60
+
+
+class Record:
+    """The counts of one name; stanzas by kind, everything else by reason."""
+
+    __slots__ = ("check_failures", "check_time", "checks", "disconnects", "ejections", "in_size",
+                 "iq_time", "left", "orderly", "out_size", "received", "recent", "redispatched",
+                 "seen", "sent", "state_changes")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()  # to it
+        self.received: Counter[str] = Counter()  # from it
+        self.in_size = 0  # bytes from it, on connections that have ended
+        self.out_size = 0
+        self.state_changes: Counter[str] = Counter()
+        self.disconnects: Counter[str] = Counter()
+        self.checks = 0
+        self.check_failures: Counter[str] = Counter()
+        self.check_time = Histogram()
+        self.ejections: Counter[str] = Counter()
+        self.redispatched: Counter[str] = Counter()
+        self.iq_time = Histogram()
+        self.left: float | None = None  # when it went
+        self.orderly = False  # how it went
+        self.recent: deque[tuple[int, int]] = deque(maxlen=POINTS)  # to it and from it
+        self.seen = (0, 0)  # at the last point
+
+    def __repr__(self) -> str:
+        where = "here" if self.left is None else "left" if self.orderly else "lost"
+        return f"<Record {where} {self.sent.total()} sent {self.received.total()} received>"
+
+    def point(self) -> None:
+        """Note the traffic since the last point."""
+        now = (self.sent.total(), self.received.total())
+        self.recent.append((now[0] - self.seen[0], now[1] - self.seen[1]))
+        self.seen = now
+
+    def is_over(self, now: float) -> bool:
+        """Whether it may be forgotten."""
+        if self.left is None:
+            return False
+        return now - self.left >= (FORGET_LEFT if self.orderly else FORGET_LOST)
+
+
+class Records:
+    """The records of one component's backends, by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Record] = {}
+        self._next_point = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Records of {len(self._by_name)}>"
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[tuple[str, Record]]:
+        return iter(list(self._by_name.items()))
+
+    def here(self, name: str) -> Record:
+        """A backend of that name is there: its record, old or new."""
+        record = self._by_name.setdefault(name, Record())
+        record.left = None
+        return record
+
+    def gone(self, name: str, now: float, *, orderly: bool) -> None:
+        """The backend of that name has gone, in good order or not."""
+        record = self._by_name.pop(name)
+        record.left = now
+        record.orderly = orderly
+        self._by_name[name] = record  # the one that went first is the first to be forgotten
+        gone = [each for each, record in self._by_name.items() if record.left is not None]
+        for each in gone[: max(0, len(gone) - MAX_GONE)]:
+            del self._by_name[each]
+
+    def tick(self, now: float) -> None:
+        """Time passes: forget who is over, note everybody's traffic."""
+        if now < self._next_point:
+            return
+        self._next_point = now + PACE
+        for name, record in self:
+            record.point()
+            if record.is_over(now):
+                del self._by_name[name]

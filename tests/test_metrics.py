@@ -1,0 +1,143 @@
+"""The contract with dashboards and alerts: names, types, labels and help texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from balancer.decisions import Refuse
+from balancer.metrics import Exporter, Snapshot
+from balancer.metrics.delivery import errors
+from balancer.pool import Backend
+from balancer.router import Router
+from balancer.service import Service
+from tests.stage import JID, configured
+from tests.test_router import message, reply, request, tag
+
+CONTRACT = Path(__file__).parent / "metrics.txt"
+ME = f"x@{JID}"
+
+
+def with_backends(*names: str, **settings: str) -> Service:
+    service = configured(1, overrides=settings)
+    router = service.components[JID].router
+    router.server_up(0)
+    for name in names:
+        router.join(Backend(name), 0)
+    return service
+
+
+def router(service: Service) -> Router:
+    return service.components[JID].router
+
+
+def line(family: Metric) -> str:
+    labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+    names = f"{{{','.join(sorted(labels))}}}" if labels else ""
+    suffix = "_total" if family.type == "counter" else ""
+    return f"{family.name}{suffix} {family.type}{names}: {family.documentation}"
+
+
+def value(service: Service, name: str, **labels: str) -> float:
+    _, text = Exporter(service).scrape("")
+    found = [
+        sample.value
+        for family in text_string_to_metric_families(text().decode())
+        for sample in family.samples
+        if sample.name == f"xmpp_balancer_{name}" and labels.items() <= sample.labels.items()
+    ]
+    assert found, name
+    return sum(found)
+
+
+def test_the_contract() -> None:
+    made = [line(family) for family in Snapshot(with_backends("a")).collect()]
+    assert sorted(made) == CONTRACT.read_text().splitlines()
+
+
+def test_every_name_is_there_before_anything_has_happened() -> None:
+    _, text = Exporter(configured(1)).scrape("")
+    before = text().decode()
+    for each in CONTRACT.read_text().splitlines():
+        assert f"# HELP {each.split()[0]} " in before
+
+
+@pytest.mark.parametrize("openmetrics", [True, False])
+def test_the_process_is_measured_too(openmetrics: bool) -> None:
+    accept = "application/openmetrics-text; version=1.0.0" if openmetrics else "*/*"
+    content_type, text = Exporter(with_backends("a")).scrape(accept)
+    assert content_type.startswith("application/openmetrics" if openmetrics else "text/plain")
+    for name in ("process_cpu_seconds", "process_resident_memory_bytes", "python_gc_objects"):
+        assert name in text().decode()
+
+
+def test_traffic_is_counted_by_kind_and_backend() -> None:
+    service = with_backends("a")
+    made = router(service)
+    a = made.pool.get("a")
+    assert a is not None
+    made.from_server(message(), 1)
+    made.from_server(request("1"), 1)
+    made.from_backend(a, reply(request("1")), 1.3)
+    made.from_backend(a, tag("message", "chat", "9", ME, "u@example.org"), 2)
+    assert value(service, "stanzas_received_total", side="upstream", stanza="message") == 1
+    assert value(service, "stanzas_received_total", side="backend") == 2
+    assert value(service, "stanzas_sent_total", backend="a", stanza="iq") == 1
+    assert value(service, "upstream_stanzas_sent_total", stanza="presence") == 0
+    assert value(service, "upstream_stanzas_sent_total") == 2
+    assert value(service, "iq_duration_seconds_bucket", le="0.25", backend="a") == 0
+    assert value(service, "iq_duration_seconds_bucket", le="0.5", backend="a") == 1
+    assert value(service, "iq_requests_inflight", backend="a") == 0
+
+
+def test_histograms_can_be_added_up() -> None:
+    service = with_backends("a", "b", **{"admin.per_backend_histograms": "false"})
+    made = router(service)
+    for name in "ab":
+        made.from_server(request(name), 1)
+    for backend in made.pool:
+        for each in list(backend.ledger.entries):
+            made.from_backend(backend, reply(each), 2)
+    assert value(service, "iq_duration_seconds_count", backend="") == 2
+    assert value(service, "backend_health_check_duration_seconds_count", backend="") == 0
+
+
+def test_who_has_gone_is_down_until_it_is_forgotten() -> None:
+    service = with_backends("a", "b")
+    made = router(service)
+    a, b = made.pool
+    made.crew.leave(a, 1)
+    made.crew.leave(b, 1, orderly=True)
+    assert value(service, "backend_state", backend="a", state="down") == 1
+    assert value(service, "backends", state="down") == 2
+    assert value(service, "backend_state_changes_total", backend="a", state="down") == 1
+    assert value(service, "backend_state_changes_total", backend="b", state="down") == 0
+    made.tick(100)
+    assert "b" not in made.crew.records
+    assert value(service, "backends", state="down") == 1
+
+
+def test_errors_are_those_that_we_made() -> None:
+    counts = router(with_backends("a")).counts
+    counts.answered.update({"control": 3, "queue_full": 2})
+    counts.refused.update({"invalid-from": 1, "policy-violation": 4})
+    counts.server_lost = 5
+    assert errors(counts) == {
+        "queue_full": 2,
+        "invalid-from": 1,
+        "too_large": 4,
+        "server_lost": 5,
+    }
+
+
+def test_a_refused_backend_is_an_error_of_invalid_from() -> None:
+    service = with_backends("a")
+    component = service.components[JID]
+    (a,) = component.router.pool
+    refused = component.router.from_backend(a, tag("message", None, None, "x@y.example", ME), 0)
+    assert isinstance(refused[0], Refuse)
+    component.carrier.carry_out(refused)
+    assert value(service, "stanza_errors_total", reason="invalid_from") == 1
