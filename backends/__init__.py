@@ -11,6 +11,16 @@ from backends.control import redelivered
 from backends.errors import StanzaError
 from backends.handlers import Handlers
 from backends.outbox import OutboxFullError
+from backends.together import run_together, serve_together
 from backends.xml import RawXml
 
-__all__ = ["Backend", "Handlers", "OutboxFullError", "RawXml", "StanzaError", "redelivered"]
+__all__ = [
+    "Backend",
+    "Handlers",
+    "OutboxFullError",
+    "RawXml",
+    "StanzaError",
+    "redelivered",
+    "run_together",
+    "serve_together",
+]

@@ -135,7 +135,7 @@ class Backend(Connection):
         """
         self.loop = asyncio.get_running_loop()
         if signals:
-            self._handle_signals(self.loop)
+            stop_on_signals(self)
         connecting = asyncio.create_task(self.stay_connected())
         connecting.add_done_callback(lambda _: self.stop())  # by a defect: it is raised below
         try:
@@ -155,16 +155,6 @@ class Backend(Connection):
     def stop(self) -> None:
         """Let `serve` drain, and return."""
         self._stopping.set()
-
-    def _handle_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        def end() -> None:
-            if self._stopping.is_set():
-                raise SystemExit(1)
-            self.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, end)
-        loop.add_signal_handler(signal.SIGUSR1, self.trace.toggle)
 
     async def _drain(self, timeout: float) -> None:
         """Get nothing new, and finish what there is.
@@ -266,3 +256,25 @@ class Backend(Connection):
             transport.pause_reading()
         elif not full and not transport.is_reading():
             transport.resume_reading()
+
+
+def stop_on_signals(*backends: Backend) -> None:
+    """Stop them on SIGTERM and SIGINT, end at once on a second one; SIGUSR1: trace or do not."""
+    loop = asyncio.get_running_loop()
+    stopping = False
+
+    def end() -> None:
+        nonlocal stopping
+        if stopping:
+            raise SystemExit(1)
+        stopping = True
+        for backend in backends:
+            backend.stop()
+
+    def trace() -> None:
+        for backend in backends:
+            backend.trace.toggle()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGUSR1, trace)

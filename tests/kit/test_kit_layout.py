@@ -15,7 +15,7 @@ LADDER = [
     {"handlers", "answers"},
     {"dispatching", "connection"},
     {"backend"},
-    {"metrics", "options", "asgi", "commands"},
+    {"together", "metrics", "options", "asgi", "commands"},
     {"examples"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(LADDER) for name in names}

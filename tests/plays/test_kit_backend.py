@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -17,15 +17,15 @@ from slixmpp.exceptions import IqError
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-from backends import Backend, StanzaError, redelivered
+from backends import Backend, Handlers, StanzaError, redelivered, serve_together
 from backends.errors import error_reply, received
 from backends.reconnecting import Attempts
 from backends.reconnecting import address as reconnecting_address
 from balancer.connector import LinkState
 from balancer.service import Service
 from tests.kit.stage import behind, on, serving
-from tests.servers import XmppServer, client, disconnect, free_ports
-from tests.stage import BACKEND_SECRET, JID, backends, balancing, configured, until
+from tests.servers import Prosody, XmppServer, client, disconnect, free_ports
+from tests.stage import BACKEND_SECRET, JID, SECRET, backends, balancing, configured, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -596,3 +596,35 @@ async def test_a_bare_server_is_told_when_a_backend_leaves(prosody: XmppServer) 
     assert (await first)["type"] == "result"
     await asyncio.wait_for(task, 10)
     await disconnect(alice)
+
+
+async def test_one_process_behind_the_balancers_of_two_servers(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        handlers = Handlers()
+        crew, users = [], []
+        for number in (1, 2):
+            server = Prosody(tmp_path / str(number), {JID: SECRET})
+            await stack.enter_async_context(server)
+            service = await stack.enter_async_context(balancing(server))
+            crew.append(behind(service, handlers=handlers))
+            users.append(await client(server, "alice", "phone"))
+        seen: list[str] = []
+
+        @handlers.message
+        async def echo(message: Any) -> str:
+            seen.append(message["body"])
+            return str(message["body"])
+
+        serving_both = asyncio.create_task(serve_together(*crew))
+        await until(lambda: all(each.online for each in crew))
+        heard: list[str] = []
+        for number, user in enumerate(users):
+            user.add_event_handler("message", lambda message: heard.append(message["body"]))
+            user.send_message(JID, str(number), mtype="chat")
+        await until(lambda: len(heard) == 2)
+        assert sorted(heard) == sorted(seen) == ["0", "1"]
+        for each in crew:
+            each.stop()
+        await asyncio.wait_for(serving_both, 20)
+        for user in users:
+            await disconnect(user)
