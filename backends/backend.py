@@ -31,6 +31,11 @@ CONCURRENCY: Final = 100
 DRAIN: Final = 50.0
 
 
+#: Seconds without anything to do after which a backend that was drained leaves by itself.  The
+#: balancer would end the stream sooner, but waits for answers to requests that we have given up.
+QUIET: Final = 2.0
+
+
 class Backend(Connection):
     """A slixmpp component with what a backend needs and nobody should write again.
 
@@ -177,8 +182,13 @@ class Backend(Connection):
                 log.error("the balancer did not drain us", error=str(error))
                 drained = False
         await self.jobs.idle()
-        if drained:
-            await self.offline.wait()
+        while drained and not self.offline.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(QUIET):
+                    await self.offline.wait()
+            if not len(self.jobs):
+                return
+            await self.jobs.idle()
 
     def established(self) -> None:
         self.acknowledgements.begin(enable=self.balancer)

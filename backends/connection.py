@@ -84,7 +84,7 @@ class Connection(ComponentXMPP):
 
         Args:
             event: one of slixmpp's, such as ``session_start``, ``connection_failed``,
-                ``disconnected``, ``stream_error``, ``stanza_not_sent``.
+                ``disconnected``, ``stream_error``, ``stanza_not_sent``; or ``draining``.
         """
 
         def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -340,6 +340,21 @@ async def test_what_waited_for_a_backend_is_not_acknowledged_at_once(prosody: Xm
         await disconnect(alice)
 
 
+async def test_a_request_that_was_given_up_delays_nobody(prosody: XmppServer) -> None:
+    async with balancing(prosody) as service:
+        backend = behind(service)
+        task = asyncio.create_task(backend.serve())
+        await until(lambda: backend.online)
+        alice = await client(prosody, "alice", "phone")
+        path = "{jabber:client}iq/{urn:example:silence}query"
+        alice.register_handler(Callback("silence", MatchXPath(path), lambda iq: None))
+        with pytest.raises(TimeoutError):
+            await backend.request(request_to(backend, alice, "silence"), timeout=0.2)
+        backend.stop()
+        await asyncio.wait_for(task, 10)  # the balancer would wait for a minute
+        await disconnect(alice)
+
+
 async def test_one_that_drains_does_not_come_back(prosody: XmppServer) -> None:
     async with balancing(prosody) as service:
         backend = behind(service)
