@@ -15,7 +15,9 @@ from balancer.decisions import Decision, Forward, Refuse
 from balancer.ledger import SMALL
 from balancer.pool import Backend
 from balancer.router import Router
-from balancer.stanza import Stanza
+from balancer.stanza import KINDS, Stanza
+
+_new = tuple.__new__
 
 
 def from_server(router: Router, stanzas: Iterable[Stanza], now: float) -> list[Decision]:
@@ -56,25 +58,25 @@ def from_server(router: Router, stanzas: Iterable[Stanza], now: float) -> list[D
 
 def _pour(router: Router, out: dict[Backend, list[Stanza]], decisions: list[Decision]) -> None:
     """Everything that is decided is being written: enter it in the ledgers and count it."""
-    counts = router.counts
+    kinds: list[str] = []
     for backend, stanzas in out.items():
-        if not stanzas:
+        if len(stanzas) == 1:  # with hundreds of backends most get but one
+            kind, _, _, _, _, data, _ = stanzas[0]
+            backend.ledger.extend(stanzas, len(data), kind != "iq")
+            kinds.append(kind)
+        elif stanzas:
+            data = b"".join([stanza[5] for stanza in stanzas])
+            these = [stanza[0] for stanza in stanzas]
+            backend.ledger.extend(stanzas, len(data), len(these) - these.count("iq"))
+            kinds += these
+        else:  # a request that had to go elsewhere would have been the first
             continue
-        data = b"".join([stanza[5] for stanza in stanzas])
-        decisions.append(Forward(backend, data))
-        kinds = [stanza[0] for stanza in stanzas]
-        requests = kinds.count("iq")
-        backend.ledger.extend(stanzas, len(data), len(kinds) - requests)
-        counts.accepted += len(kinds)
-        sent, received = backend.record.sent, counts.from_server
-        for kind, count in (
-            ("iq", requests),
-            ("message", messages := kinds.count("message")),
-            ("presence", len(kinds) - requests - messages),
-        ):
-            sent[kind] += count
-            received[kind] += count
+        decisions.append(_new(Forward, (backend, data)))
     out.clear()
+    if kinds:
+        router.counts.accepted += len(kinds)
+        for kind in KINDS:
+            router.counts.from_server[kind] += kinds.count(kind)
 
 
 def from_backend(
@@ -102,7 +104,6 @@ def from_backend(
             break  # what an offender says after its offence is not heard
     if plain:
         backend.received += plain
-        backend.record.received["iq"] += plain
         router.counts.from_backends["iq"] += plain
         router.counts.to_server["iq"] += plain
         backend.health.answers_badly(False)

@@ -39,6 +39,7 @@ class Checkup:
 
     def check_answered(self, backend: Backend, reply: Stanza, now: float) -> list[Decision]:
         """A backend has answered a check, with a result or an error: both prove the same."""
+        backend.pongs += 1
         return self._passed(backend, self._delivery.answered(backend, reply.id), now)
 
     def acknowledged(self, backend: Backend, h: int, now: float) -> list[Decision]:

@@ -230,7 +230,9 @@ class Component:
         now = time.monotonic()
         backend.health.heard = now
         counts = self.router.counts
-        read = Read(now, len(events), counts.forwarding["backend"])
+        forwarding = counts.forwarding["backend"]
+        due = forwarding.due(len(events), now)
+        read = Read(now, due, forwarding) if due else None
         decisions: list[Decision] = []
         if link.stream.only_stanzas():
             stanzas = cast(list[Stanza], events)
@@ -304,7 +306,8 @@ class Component:
         self.carrier.server = link
         # A full read: there was more in the socket than fits in one.
         more = link is not None and link.last_read >= FULL_READ
-        read = Read(now, len(stanzas), self.router.counts.forwarding["upstream"])
+        forwarding = self.router.counts.forwarding["upstream"]
+        read = Read(now, forwarding.due(len(stanzas), now), forwarding)
         decisions = self._decider.from_server(self.router, stanzas, now)
         self.carrier.carry_out(decisions, read, more=more)
         self._balance_pressure()

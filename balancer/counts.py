@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from balancer.histogram import FINE, Histogram
+from balancer.histogram import Histogram, Sampled
 
 
 class Counts:
@@ -40,7 +40,7 @@ class Counts:
         self.server_lost = 0  # backends' requests that the server went away with
         self.no_backend = 0  # stanzas for which nobody was there
         self.queue_wait = Histogram()
-        self.forwarding = {"upstream": Histogram(FINE), "backend": Histogram(FINE)}
+        self.forwarding = {"upstream": Sampled(), "backend": Sampled()}
         self.pauses: Counter[str] = Counter()  # of reading, by side
 
     def __repr__(self) -> str:

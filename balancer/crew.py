@@ -85,7 +85,7 @@ class Crew:
         if old is not None:
             self.pool.remove(old)
         self.pool.add(backend)
-        backend.record = self.records.here(backend.name)
+        backend.record = self.records.here(backend)
         backend.record.state_changes[backend.state] += 1
         self._delivery.join(backend)
         decisions = [each for stanza in first for each in self._delivery.give(backend, stanza, now)]

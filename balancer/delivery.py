@@ -133,7 +133,6 @@ class Delivery:
             holder = self.inflight.open(owner, stanza, now, ledger.sent + 1)
             if holder is not None:
                 return self.give(holder, stanza, now)
-        owner.record.sent[kind] += 1
         decisions: list[Decision] = [_new(Forward, (owner, data))]
         if ledger.add(stanza, not request):
             decisions.append(self.ask(owner, now))

@@ -12,11 +12,11 @@ counts at its time, and to take one is to subtract them.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from balancer.stanza import Stanza
+from balancer.stanza import KINDS, Stanza
 
 #: Barriers that may be under way to one backend at a time, besides those that fill its window.
 MAX_CHECKS = 16
@@ -65,8 +65,8 @@ class Ledger:
         size: how many bytes they may have.
     """
 
-    __slots__ = ("_asked", "_limit", "_size_limit", "acknowledged", "checks", "entries", "plain",
-                 "received", "sent", "sent_size")  # fmt: skip
+    __slots__ = ("_asked", "_limit", "_size_limit", "acknowledged", "checks", "entries", "kinds",
+                 "plain", "received", "sent", "sent_size")  # fmt: skip
 
     def __init__(self, stanzas: int = 1000, size: int = 8 << 20) -> None:
         self.entries: list[Stanza] = []
@@ -74,6 +74,7 @@ class Ledger:
         self.sent = 0
         self.sent_size = 0
         self.plain = 0
+        self.kinds: Counter[str] = Counter()  # of what is no longer in it
         self.acknowledged = 0  # the number of the last stanza that is known to be received
         self.received = Mark()  # the same, with what it takes to subtract
         self._asked = self.received  # at the last barrier
@@ -119,7 +120,7 @@ class Ledger:
             (self.sent_size - size) * 4 >= self._size_limit
         )
 
-    def extend(self, stanzas: Iterable[Stanza], size: int, plain: int) -> None:
+    def extend(self, stanzas: Sequence[Stanza], size: int, plain: int) -> None:
         """Note that stanzas are being written for which `free` said that there is room.
 
         Args:
@@ -127,9 +128,8 @@ class Ledger:
             size: their bytes.
             plain: how many of them are done when they are received.
         """
-        before = len(self.entries)
         self.entries += stanzas
-        self.sent += len(self.entries) - before
+        self.sent += len(stanzas)
         self.sent_size += size
         self.plain += plain
 
@@ -146,6 +146,19 @@ class Ledger:
             )
             - 1,
         )
+
+    def sent_by_kind(self) -> Counter[str]:
+        """How many stanzas of each kind were ever sent, without what is ours."""
+        counted = self.kinds + Counter(stanza.kind for stanza in self.entries)
+        del counted[OURS.kind]
+        return counted
+
+    def _note_kinds(self, stanzas: list[Stanza]) -> None:
+        # Not when they are sent: with many backends every look at another one's data is a cache
+        # miss, and here they are looked at anyway.
+        kinds = [stanza[0] for stanza in stanzas]
+        for kind in KINDS:
+            self.kinds[kind] += kinds.count(kind)
 
     def is_full(self) -> bool:
         """Whether the window is used up."""
@@ -193,6 +206,7 @@ class Ledger:
         count = mark.stanzas - self.acknowledged
         if count <= 0:
             return 0
+        self._note_kinds(self.entries[:count])
         del self.entries[:count]
         done = mark.plain - self.received.plain
         self.received = mark
@@ -210,6 +224,7 @@ class Ledger:
     def take(self) -> list[Stanza]:
         """Everything unacknowledged, in order; the ledger is empty then."""
         taken, self.entries = self.entries, []
+        self._note_kinds(taken)
         self.received = self.mark()
         self.acknowledged = self.sent
         return taken

@@ -25,7 +25,7 @@ class Backend:
 
     __slots__ = ("acks", "announced", "asking", "closing", "congested", "frozen", "gone",
                  "health", "ledger", "lingers", "moved", "name", "order", "ordered", "outstanding",
-                 "quiet_since", "received", "record", "room", "seen", "share", "tag",
+                 "pongs", "quiet_since", "received", "record", "room", "seen", "share", "tag",
                  "weight")  # fmt: skip
 
     def __init__(self, name: str, weight: int = 1, health: Health | None = None) -> None:
@@ -46,6 +46,7 @@ class Backend:
         self.outstanding = 0  # requests that it has not answered
         self.asking = 0  # requests of its own without an answer
         self.received = 0  # stanzas it has sent
+        self.pongs = 0  # of these, answers to checks
         self.moved = 0.0  # when it last acknowledged something
         self.room = 0  # small stanzas it may be sent before anything must be looked at again
         self.acks: Acks | None = None

@@ -6,7 +6,6 @@ but yes or no.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -45,8 +44,8 @@ def probes(service: Service, access: Access) -> APIRouter:
 
     @routes.get("/metrics", dependencies=[Depends(access.may_read)])
     async def metrics(request: Request) -> Response:
-        content_type, text = exporter.scrape(request.headers.get("accept", ""))
-        return Response(await asyncio.to_thread(text), media_type=content_type)
+        content_type, text = await exporter.scrape(request.headers.get("accept", ""))
+        return Response(text, media_type=content_type)
 
     return routes
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from balancer.histogram import Histogram
+
+if TYPE_CHECKING:
+    from balancer.pool import Backend
 
 #: Seconds after which a backend is forgotten that left in good order, and one that was lost.
 FORGET_LEFT: Final = 60.0
@@ -28,13 +31,15 @@ POINTS: Final = 60
 class Record:
     """The counts of one name; stanzas by kind, everything else by reason."""
 
-    __slots__ = ("check_failures", "check_time", "checks", "disconnects", "ejections", "in_size",
-                 "iq_time", "left", "orderly", "out_size", "received", "recent", "redispatched",
-                 "seen", "sent", "state_changes")  # fmt: skip
+    __slots__ = ("_backend", "_received", "_sent", "check_failures", "check_time", "checks",
+                 "disconnects", "ejections", "in_size", "iq_time", "left", "orderly", "out_size",
+                 "recent", "redispatched", "seen", "state_changes", "told")  # fmt: skip
 
     def __init__(self) -> None:
-        self.sent: Counter[str] = Counter()  # to it
-        self.received: Counter[str] = Counter()  # from it
+        self.told: Counter[str] = Counter()  # stanzas of our own to it
+        self._backend: Backend | None = None  # its connection, if it has one
+        self._sent: Counter[str] = Counter()  # on connections that have ended
+        self._received = 0
         self.in_size = 0  # bytes from it, on connections that have ended
         self.out_size = 0
         self.state_changes: Counter[str] = Counter()
@@ -52,11 +57,28 @@ class Record:
 
     def __repr__(self) -> str:
         where = "here" if self.left is None else "left" if self.orderly else "lost"
-        return f"<Record {where} {self.sent.total()} sent {self.received.total()} received>"
+        return f"<Record {where} {self.sent().total()} sent {self.received()} received>"
+
+    def sent(self) -> Counter[str]:
+        """Stanzas to it, by kind."""
+        now = self._backend.ledger.sent_by_kind() if self._backend else Counter()
+        return self._sent + self.told + now
+
+    def received(self) -> int:
+        """Stanzas from it."""
+        now = self._backend.received - self._backend.pongs if self._backend else 0
+        return self._received + now
+
+    def follow(self, backend: Backend | None) -> None:
+        """Count on with another connection, or with none."""
+        if self._backend is not None:
+            self._sent += self._backend.ledger.sent_by_kind()
+            self._received += self._backend.received - self._backend.pongs
+        self._backend = backend
 
     def point(self) -> None:
         """Note the traffic since the last point."""
-        now = (self.sent.total(), self.received.total())
+        now = (self.sent().total(), self.received())
         self.recent.append((now[0] - self.seen[0], now[1] - self.seen[1]))
         self.seen = now
 
@@ -86,15 +108,17 @@ class Records:
     def __iter__(self) -> Iterator[tuple[str, Record]]:
         return iter(list(self._by_name.items()))
 
-    def here(self, name: str) -> Record:
-        """A backend of that name is there: its record, old or new."""
-        record = self._by_name.setdefault(name, Record())
+    def here(self, backend: Backend) -> Record:
+        """A backend is there: its name's record, old or new."""
+        record = self._by_name.setdefault(backend.name, Record())
+        record.follow(backend)
         record.left = None
         return record
 
     def gone(self, name: str, now: float, *, orderly: bool) -> None:
         """The backend of that name has gone, in good order or not."""
         record = self._by_name.pop(name)
+        record.follow(None)
         record.left = now
         record.orderly = orderly
         self._by_name[name] = record  # the one that went first is the first to be forgotten

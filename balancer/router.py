@@ -215,7 +215,7 @@ class Router:
         reply = kind == "iq" and type_ in ("result", "error")
         if reply and self.delivery.settle(backend, stanza, now):
             # It has the addresses of the request that it answers, so these need no check.
-            self._accept_from(backend, kind)
+            self._accept_from(kind)
             decisions = self._answered(backend, stanza, now)
             if clues:
                 self.conversations.sent(backend, stanza, now)
@@ -228,7 +228,7 @@ class Router:
             return [Refuse(backend, "invalid-from", text)]
         if reply and to == self.delivery.identity:
             return self.checkup.check_answered(backend, stanza, now)
-        self._accept_from(backend, kind)
+        self._accept_from(kind)
         if not is_address(to):
             return self.upward.answer_backend(backend, stanza, BAD_TO, "jid_malformed")
         if kind == "iq":
@@ -244,10 +244,9 @@ class Router:
         self.conversations.sent(backend, stanza, now)
         return self.upward.send(backend, stanza, data, now)
 
-    def _accept_from(self, backend: Backend, kind: str) -> None:
+    def _accept_from(self, kind: str) -> None:
         self.counts.accepted += 1
         self.counts.from_backends[kind] += 1
-        backend.record.received[kind] += 1
 
     def _answered(self, backend: Backend, reply: Stanza, now: float) -> list[Decision]:
         """What an answer says of the backend's health."""

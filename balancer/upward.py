@@ -134,7 +134,7 @@ class Upward:
 
     def tell(self, backend: Backend, data: bytes, kind: str, reason: str) -> Answer:
         """Send a stanza of our own to a backend."""
-        backend.record.sent[kind] += 1
+        backend.record.told[kind] += 1
         if backend.acks is not None:
             backend.ledger.add(OURS, plain=False)  # it counts this one too
         return Answer(backend, data, reason)

@@ -74,7 +74,7 @@ def state(made: Router) -> list[object]:
         (counts.accepted, counts.delivered, counts.answered, counts.orphaned, counts.dropped),
         [(b.name, b.outstanding, b.received, list(b.ledger.entries)) for b in made.pool],
         [(b.ledger.sent, b.ledger.size, b.ledger.unfinished) for b in made.pool],
-        [(b.record.sent, b.record.received) for b in made.pool],
+        [(b.ledger.sent_by_kind(), b.received) for b in made.pool],
         (counts.from_server, counts.from_backends, counts.to_server),
         (made.queued, made.held, made.missing()),
     ]
@@ -163,3 +163,12 @@ def test_addresses_at_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(10):
         batch.from_server(made, [message(sender=f"u{n}@example.org")], 0)
     assert len(made.conversations.at_hand()[0]) <= 3
+
+
+@pytest.mark.parametrize("stanza", [message(), request("1"), tag("presence")])
+def test_one_alone_is_counted_as_many_are(stanza: Stanza) -> None:
+    one, other = routers(100, True, "hash")
+    for made in (one, other):
+        made.from_server(message(), 0)  # its backend is at hand now
+    assert written(batch.from_server(other, [stanza], 1)) == written(one.from_server(stanza, 1))
+    assert state(one) == state(other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from balancer.histogram import FINE, SECONDS, Histogram
+from balancer.histogram import EVERY, FINE, SECONDS, Histogram, Sampled
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,11 @@ def test_they_can_be_added_up() -> None:
 @pytest.mark.parametrize("bounds", [SECONDS, FINE])
 def test_bounds_rise(bounds: tuple[float, ...]) -> None:
     assert list(bounds) == sorted(set(bounds))
+
+
+def test_a_burst_is_sampled_and_what_comes_seldom_is_not() -> None:
+    made = Sampled()
+    assert [made.due(1, 0.001 * n) for n in range(6)] == [1, 0, 0, 0, 0, 5]
+    assert made.due(EVERY - 1, 0.006) == 0
+    assert made.due(1, 0.006) == EVERY
+    assert made.due(1, 99) == 1

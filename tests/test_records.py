@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import pytest
 
+from balancer.pool import Backend
 from balancer.records import FORGET_LEFT, FORGET_LOST, MAX_GONE, POINTS, Records
+from tests.test_router import message, request
 
 
 def test_a_name_goes_on_counting_where_it_was() -> None:
     made = Records()
-    made.here("a").sent["iq"] += 1
+    for received in (3, 4):
+        backend = Backend("a")
+        record = made.here(backend)
+        backend.ledger.add(message(), plain=True)
+        backend.ledger.add(request(), plain=False)
+        backend.ledger.acknowledge(backend.ledger.mark()._replace(stanzas=1))
+        backend.received, backend.pongs = received, 1
+        record.told["iq"] += 1
+    assert record.sent() == {"message": 2, "iq": 4}
     made.gone("a", 5, orderly=False)
     assert "a" in made
-    assert made.here("a").sent == {"iq": 1}
+    assert made.here(Backend("a")) is record
     made.tick(FORGET_LOST * 2)
-    assert [repr(record) for _, record in made] == ["<Record here 1 sent 0 received>"]
+    assert [repr(record) for _, record in made] == ["<Record here 6 sent 5 received>"]
 
 
 @pytest.mark.parametrize(("orderly", "time"), [(True, FORGET_LEFT), (False, FORGET_LOST)])
 def test_who_has_gone_is_forgotten(orderly: bool, time: float) -> None:
     made = Records()
-    made.here("a")
+    made.here(Backend("a"))
     made.gone("a", 5, orderly=orderly)
     made.tick(time - 1)
     (shown,) = (repr(record) for _, record in made)
@@ -32,7 +42,7 @@ def test_who_has_gone_is_forgotten(orderly: bool, time: float) -> None:
 def test_new_names_every_time_are_bounded() -> None:
     made = Records()
     for number in range(MAX_GONE + 10):
-        made.here(str(number))
+        made.here(Backend(str(number)))
     for number in range(MAX_GONE + 5):
         made.gone(str(number), 1, orderly=False)
     there = [name for name, _ in made]
@@ -43,15 +53,16 @@ def test_new_names_every_time_are_bounded() -> None:
 
 def test_recent_traffic_in_steps() -> None:
     made = Records()
-    record = made.here("a")
-    record.sent["iq"] = 3
+    backend = Backend("a")
+    record = made.here(backend)
+    for _ in range(3):
+        backend.ledger.add(request(), plain=False)
     made.tick(0)
-    record.sent["message"] = 2
-    record.received["iq"] = 1
+    backend.received += 2
     made.tick(1)
     made.tick(5)
     made.tick(10)
-    assert list(record.recent) == [(3, 0), (2, 1), (0, 0)]
+    assert list(record.recent) == [(3, 0), (0, 2), (0, 0)]
     for number in range(POINTS):
         made.tick(100 + 5 * number)
     assert len(record.recent) == POINTS

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from balancer.component import Component
 from balancer.histogram import Histogram
@@ -20,8 +20,8 @@ _REDISPATCHED: Final = ("lost", "left", "down", "replaced")
 _ONE: Final = ("component", "backend")
 
 
-def collect(components: Sequence[Component], *, histograms: bool) -> Iterator[Metric]:
-    """The families about backends.
+def collect(components: Sequence[Component], *, histograms: bool) -> Iterator[Metric | None]:
+    """The families about backends; ``None`` after each backend (see `balancer.metrics.families`).
 
     Args:
         components: whose.
@@ -40,26 +40,23 @@ def collect(components: Sequence[Component], *, histograms: bool) -> Iterator[Me
         *_ONE,
     )
     for component in components:
-        records = list(component.router.crew.records)
         jid = component.config.jid
-        _observe(duration, jid, {n: r.check_time for n, r in records}, each=histograms)
-        _observe(answers, jid, {n: r.iq_time for n, r in records}, each=histograms)
+        checks, requests = Histogram(), Histogram()  # of all together
+        for name, record in component.router.crew.records:
+            if histograms:
+                observe(duration, [jid, name], record.check_time)
+                observe(answers, [jid, name], record.iq_time)
+                yield None
+            else:
+                checks.add(record.check_time)
+                requests.add(record.iq_time)
+        if not histograms:
+            observe(duration, [jid, ""], checks)
+            observe(answers, [jid, ""], requests)
     yield from (duration, answers)
 
 
-def _observe(
-    family: HistogramMetricFamily, jid: str, observed: dict[str, Histogram], *, each: bool
-) -> None:
-    if not each:
-        everything = Histogram()
-        for one in observed.values():
-            everything.add(one)
-        observed = {"": everything}
-    for name, one in observed.items():
-        observe(family, [jid, name], one)
-
-
-def _states(components: Sequence[Component]) -> Iterator[Metric]:
+def _states(components: Sequence[Component]) -> Iterator[Metric | None]:
     state = gauge("backend_state", "1 for the state a backend is in.", *_ONE, "state")
     weight = gauge("backend_weight", "What counts of its weight now, slow start included.", *_ONE)
     backends = gauge("backends", "Backends by state.", "component", "state")
@@ -77,12 +74,13 @@ def _states(components: Sequence[Component]) -> Iterator[Metric]:
             weight.add_metric([jid, name], backend.share if backend else 0)
             for each, count in every(STATES, record.state_changes):
                 changes.add_metric([jid, name, each], count)
+            yield None
         for each in STATES:
             backends.add_metric([jid, each], by_state[each])
     yield from (state, weight, backends, changes)
 
 
-def _checks(components: Sequence[Component]) -> Iterator[Metric]:
+def _checks(components: Sequence[Component]) -> Iterator[Metric | None]:
     disconnects = counter("backend_disconnects_total", "Ends of connections.", *_ONE, "reason")
     checks = counter("backend_health_checks_total", "Checks that were made.", *_ONE)
     failures = counter(
@@ -110,10 +108,11 @@ def _checks(components: Sequence[Component]) -> Iterator[Metric]:
                 failures.add_metric([jid, name, reason], count)
             for reason, count in every(_EJECTIONS, record.ejections):
                 ejections.add_metric([jid, name, reason], count)
+            yield None
     yield from (disconnects, checks, failures, ejections, suppressed)
 
 
-def _traffic(components: Sequence[Component]) -> Iterator[Metric]:
+def _traffic(components: Sequence[Component]) -> Iterator[Metric | None]:
     sent = counter("stanzas_sent_total", "Stanzas written to a backend.", *_ONE, "stanza")
     in_size = counter("received_bytes_total", "Bytes from a backend.", *_ONE)
     out_size = counter("sent_bytes_total", "Bytes to a backend.", *_ONE)
@@ -128,11 +127,12 @@ def _traffic(components: Sequence[Component]) -> Iterator[Metric]:
         jid = component.config.jid
         for name, record, backend in component.router.known():
             link = component.carrier.link(backend) if backend else None
-            for kind, count in every(KINDS, record.sent):
+            for kind, count in every(KINDS, record.sent()):
                 sent.add_metric([jid, name, kind], count)
             in_size.add_metric([jid, name], record.in_size + (link.in_size if link else 0))
             out_size.add_metric([jid, name], record.out_size + (link.out_size if link else 0))
             for reason, count in every(_REDISPATCHED, record.redispatched):
                 again.add_metric([jid, name, reason], count)
             inflight.add_metric([jid, name], backend.outstanding if backend else 0)
+            yield None
     yield from (sent, in_size, out_size, again, inflight)

@@ -7,6 +7,7 @@ import io
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -39,6 +40,25 @@ async def test_route_says_where_and_why(stage: Stage) -> None:  # noqa: F811
     where = output.splitlines()[1]
     assert where.split()[0] in ("one", "two")
     assert where.endswith("the hash of the key and the backends' names and weights")
+    for peer in peers:
+        await peer.leave()
+
+
+async def test_a_shell_completes_the_names_of_backends(stage: Stage) -> None:  # noqa: F811
+    peers = [await stage.join(name) for name in ("one", "other", "two")]
+    asked = {
+        "XMPP_BALANCER_CONFIG": str(stage.file),
+        "_XMPP_BALANCER_COMPLETE": "complete_bash",
+        "COMP_WORDS": "xmpp-balancer drain o",
+        "COMP_CWORD": "2",
+    }
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("xmpp-balancer"),
+        env=environment() | asked,
+        stdout=subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert output.decode().split() == ["one", "other"]
     for peer in peers:
         await peer.leave()
 
