@@ -23,7 +23,7 @@ class Echo(ComponentXMPP):
     """Answers every chat message with the same text, and pings (XEP-0199) through the plugin."""
 
     def __init__(self, jid: str, secret: str, host: str, port: int) -> None:
-        super().__init__(jid, secret, host, port)  # type: ignore[no-untyped-call]
+        super().__init__(jid, secret, host, port)
         self.register_plugin("xep_0030")
         self.register_plugin("xep_0199")
         self.add_event_handler("message", self.message)
@@ -32,7 +32,7 @@ class Echo(ComponentXMPP):
     def message(self, msg: Message) -> None:
         """Answer a message."""
         if msg["type"] in ("chat", "normal"):
-            msg.reply(msg["body"]).send()  # type: ignore[no-untyped-call]
+            msg.reply(msg["body"]).send()
 
     async def reconnect_later(self, _: object) -> None:
         """Come back when the server does."""

@@ -1,0 +1,1 @@
+"""ASGI applications that know nothing of XMPP, and some that do."""
