@@ -15,7 +15,7 @@ from typing import Annotated, Final
 
 import typer
 
-from balancer.config import Config, ConfigError, LogConfig
+from balancer.config import Config, ConfigError, ListenConfig, LogConfig
 from balancer.configfile import CONFIG_VARIABLE, load, redacted
 from balancer.errors import BalancerError
 
@@ -98,6 +98,9 @@ def demo(
     secret: Annotated[str, typer.Option(help="The component's secret.")] = "demo",
     backends: Annotated[int, typer.Option(min=1, max=64, help="Backend processes.")] = 4,
     stay: Annotated[bool, typer.Option("--stay", help="Keep running afterwards.")] = False,
+    port: Annotated[
+        int | None, typer.Option(help="Where backends connect: 5348 with --stay, else any port.")
+    ] = None,
 ) -> None:
     """Balance a few thousand stanzas over some backends and show who did what."""
     import uvloop
@@ -107,7 +110,12 @@ def demo(
 
     configure(LogConfig(level="warning"))
     options = demonstration.Options(
-        server=server, jid=jid, secret=secret, backends=backends, stay=stay
+        server=server,
+        jid=jid,
+        secret=secret,
+        backends=backends,
+        stay=stay,
+        port=port if port is not None else ListenConfig().port if stay else 0,
     )
     try:
         raise typer.Exit(uvloop.run(demonstration.demo(options)))

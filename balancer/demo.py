@@ -26,11 +26,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from balancer.component import Component
+from balancer.config import ConfigError
 from balancer.configfile import load
 from balancer.connector import LinkState
 from balancer.demo_account import Account
 from balancer.demo_backends import Backends
 from balancer.demo_senders import CLIENT, DemoError, Observer, Sender, through
+from balancer.errors import BalancerError
 from balancer.loopback import Loopback
 from balancer.service import Service
 
@@ -58,6 +60,7 @@ class Options:
         messages: chat messages to send; each must be echoed.
         iqs: pings (XEP-0199) to send; each must be answered.
         stay: keep running after the table, for backends of one's own.
+        port: where backends connect; 0: any.
     """
 
     server: str | None = None
@@ -67,6 +70,7 @@ class Options:
     messages: int = 3000
     iqs: int = 3000
     stay: bool = False
+    port: int = 0
 
 
 async def demo(options: Options) -> int:
@@ -96,7 +100,9 @@ async def demo(options: Options) -> int:
     except asyncio.CancelledError:
         if not interrupted:
             raise
-    except DemoError as error:
+    except ConfigError:
+        raise
+    except BalancerError as error:
         show.console.print(f"The demo failed: {error}", style="red", markup=False)
     finally:
         for number in _SIGNALS:
@@ -233,7 +239,7 @@ def _service(options: Options, host: str, port: int, secret: str) -> Service:
             overrides={
                 "server.host": host,
                 "server.port": port,
-                "listen.port": 0,
+                "listen.port": options.port,
                 "admin.port": 0,
                 "admin.token": secrets.token_urlsafe(12),
                 "shutdown_timeout": 1.0,

@@ -1,4 +1,4 @@
 """Backends to start from.
 
-Each is run by the command at its top, against `xmpp-balancer demo --stay`, which says its PORT.
+Each is run by the command at its top, against `xmpp-balancer demo --stay`.
 """

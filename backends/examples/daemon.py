@@ -1,6 +1,6 @@
 """A daemon that looks after jobs, commanded by chat or by a client's ad-hoc commands.
 
-python -m backends.examples.daemon --jid svc.demo/daemon --secret demo --server 127.0.0.1:PORT
+python -m backends.examples.daemon --jid svc.demo/daemon --secret demo
 
 Write ``help`` to svc.demo.
 """

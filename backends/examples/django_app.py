@@ -1,10 +1,10 @@
 """A Django project in one file: a guest book.
 
-python -m backends.asgi backends.examples.django_app:app --jid svc.demo/book --secret demo --server 127.0.0.1:PORT
+python -m backends.asgi backends.examples.django_app:app --jid svc.demo/book --secret demo
 
 A message to ``svc.demo/sign`` signs it and gets an answer; an iq of type get to ``svc.demo/book``
 reads it.
-"""  # noqa: E501 - one command
+"""
 
 from __future__ import annotations
 

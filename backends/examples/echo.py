@@ -1,6 +1,6 @@
 """Says back what it is told, and adds numbers for programs.
 
-python -m backends.examples.echo --jid svc.demo/echo --secret demo --server 127.0.0.1:PORT
+python -m backends.examples.echo --jid svc.demo/echo --secret demo
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A FastAPI application that takes orders: over XMPP, or over HTTP, it does not know which.
 
-python -m backends.asgi backends.examples.fastapi_app:app --jid svc.demo/web --secret demo --server 127.0.0.1:PORT
+python -m backends.asgi backends.examples.fastapi_app:app --jid svc.demo/web --secret demo
 
 An iq of type set to ``svc.demo/orders?item=tea`` makes an order, and one of type get to
 ``svc.demo/orders/1`` shows it.  Over HTTP: ``uvicorn backends.examples.fastapi_app:app``.
-"""  # noqa: E501 - one command
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A chat bot with a state for each conversation: it has a number, and you guess it.
 
-python -m backends.examples.guess --jid svc.demo/guess-1 --secret demo --server 127.0.0.1:PORT
+python -m backends.examples.guess --jid svc.demo/guess-1 --secret demo
 
 Start two, with different names.  The state is in the memory of the one that has your conversation,
 and the balancer's ``affinity = "sender"``, the default, sends you to that one every time.  With

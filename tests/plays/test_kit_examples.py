@@ -56,10 +56,9 @@ async def running(arguments: list[str]) -> AsyncIterator[asyncio.subprocess.Proc
 async def example(service: Service, name: str, *more: str) -> AsyncIterator[None]:
     """An example behind a balancer of the test's own."""
     arguments = command_of(name)
-    given = {"--secret": BACKEND_SECRET, "--server": f"127.0.0.1:{service.listener.port}"}
-    given["--jid"] = f"{JID}/example"
-    for option, value in given.items():
+    for option, value in {"--secret": BACKEND_SECRET, "--jid": f"{JID}/example"}.items():
         arguments[arguments.index(option) + 1] = value
+    arguments += ["--server", f"127.0.0.1:{service.listener.port}"]
     async with running([*arguments, *more]):
         pool = service.components[JID].router.pool
         await until(lambda: pool.get("example") is not None)
@@ -136,9 +135,9 @@ async def test_guess(prosody: XmppServer) -> None:
 
 
 async def test_all_of_them_join_the_demo() -> None:
-    """By the very commands at their tops, but for the port that the demo says."""
+    """By the very commands at their tops, but for the port: 5348 may be taken here."""
     demo = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "balancer", "demo", "--stay", "--backends", "1"),
+        *(sys.executable, "-m", "balancer", "demo", "--stay", "--backends", "1", "--port", "0"),
         stdout=asyncio.subprocess.PIPE,
     )
     assert demo.stdout is not None
@@ -152,7 +151,7 @@ async def test_all_of_them_join_the_demo() -> None:
         assert found[2] == "svc.demo"
         assert found[3] == "demo"
         for name in ALL:
-            arguments = [each.replace("PORT", found[1]) for each in command_of(name)]
+            arguments = [*command_of(name), "--server", f"127.0.0.1:{found[1]}"]
             async with running([*arguments, "--log", "json"]) as process:
                 assert process.stderr is not None
                 line = await asyncio.wait_for(process.stderr.readline(), 20)
