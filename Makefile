@@ -19,7 +19,7 @@ empty :=
 space := $(empty) $(empty)
 # The modules whose every line must be covered: the pure floors, and the configuration.
 PURE ?= $(subst $(space),$(comma),$(addprefix balancer/,affinity.py asked.py batch.py checkup.py clues.py config.py configfile.py \
-	conversation.py counts.py crew.py decisions.py delivery.py errors.py framing.py health.py histogram.py hold.py \
+	conversation.py counts.py crew.py decisions.py delivery.py elements.py errors.py framing.py health.py histogram.py hold.py \
 	inflight.py ledger.py looking.py moves.py orders.py pool.py records.py retries.py router.py stanza.py strategy.py stream.py \
 	upward.py words.py))
 

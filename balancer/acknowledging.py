@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from balancer.decisions import Decision, Refuse, Tell
-from balancer.framing import Element
+from balancer.elements import Element
 from balancer.pool import Backend
 from balancer.router import Router
 from balancer.stanza import STANZA_ERROR_NS

@@ -12,9 +12,9 @@ from typing import Final
 from lxml import etree
 
 from balancer.component import Component
-from balancer.element import parsed
 from balancer.health import Order
 from balancer.stanza import ACCEPT_NS, CONTROL_NS, Stanza, error_reply
+from balancer.tree import parsed
 from balancer.view import component_view
 from balancer.words import duration
 

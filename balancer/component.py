@@ -10,26 +10,26 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import structlog
 
-from balancer import batch
 from balancer.acknowledging import acknowledging
 from balancer.carrier import Carrier, Read
 from balancer.config import ComponentConfig, HealthConfig, ServerConfig
 from balancer.connector import Connector, LinkState
+from balancer.deciding import BATCH, Decider, Listening
 from balancer.decisions import Decision, Refuse
-from balancer.framing import Element
+from balancer.elements import Element
 from balancer.health import Order
 from balancer.link import Link
 from balancer.pool import Backend
 from balancer.router import Router
-from balancer.rules import picking, rules
+from balancer.rules import picking, rules, weight
 from balancer.stanza import Stanza
-from balancer.stream import Acceptor, Credential, Event, Failed, Introduced
+from balancer.stream import Acceptor, Event, Failed, Introduced
 
 log = structlog.get_logger("component")
 
@@ -43,24 +43,6 @@ FULL_READ: Final = 1 << 17
 #: Seconds for the last bytes to reach a server that we leave for another.
 CLOSING: Final = 2.0
 
-
-class Decider(Protocol):
-    """Decides about what a read has brought: `batch`, or somebody who looks at each stanza."""
-
-    def from_server(self, router: Router, stanzas: Iterable[Stanza], now: float) -> list[Decision]:
-        """Decide about stanzas for the component."""
-
-    def from_backend(
-        self, router: Router, backend: Backend, stanzas: Iterable[Stanza], now: float
-    ) -> list[Decision]:
-        """Decide about stanzas of a backend."""
-
-
-class Listening(Decider, Sized, Protocol):
-    """One that nobody asks while nobody listens."""
-
-
-_BATCH: Final = cast(Decider, batch)
 
 #: Does what an administrator asks of a component, and returns the answer.
 Administrator = Callable[["Component", Stanza], bytes]
@@ -94,7 +76,6 @@ class Component:
         self.carrier = Carrier(config.jid, self.router.counts, self._administer)
         self.taps: Listening | None = None  # it decides like `batch`, and shows it
         self._credentials: dict[Backend, str | None] = {}
-        self._weights = {each.name: each.weight for each in config.backend}
         self.upstream_paused = False  # reading from the server
         self.backends_paused = False
         self._connecting: asyncio.Task[None] | None = None
@@ -103,20 +84,11 @@ class Component:
     def __repr__(self) -> str:
         return f"<Component {self.config.jid} {self.connector.state.value} {self.router.pool!r}>"
 
-    def credentials(self) -> tuple[Credential, ...]:
-        """The secrets that backends may use; those with a name come first."""
-        named = [Credential(b.name, b.secret.get_secret_value()) for b in self.config.backend]
-        common = self.config.backend_secret
-        if common is not None:
-            named.append(Credential(None, common.get_secret_value()))
-        return tuple(named)
-
     def reconfigure(self, config: ComponentConfig, health: HealthConfig) -> None:
         """Go on under another configuration; who is connected stays so, at its new weight."""
         self.config = config
-        self._weights = {each.name: each.weight for each in config.backend}
         for backend, credential in self._credentials.items():
-            backend.weight = backend.announced or self._weight(credential)
+            backend.weight = backend.announced or weight(config, credential)
         now = time.monotonic()
         self._do(self.router.configure(rules(config, health), picking(config), now))
 
@@ -211,7 +183,7 @@ class Component:
             relic = self._forget(old)
             old.record.disconnects["replaced"] += 1
             relic.fail("conflict", f"replaced by a new connection named {name}")
-        backend = Backend(name, self._weight(who.credential))
+        backend = Backend(name, weight(self.config, who.credential))
         assert isinstance(link.stream, Acceptor)
         link.stream.welcome()
         link.flush()  # before the first stanza, which may be waiting for it
@@ -294,9 +266,6 @@ class Component:
         backend.record.out_size += link.out_size
         return link
 
-    def _weight(self, credential: str | None) -> int:
-        return self._weights.get(credential or "", self.config.weight)
-
     # The server.
 
     def server_received(self, events: list[Event]) -> None:
@@ -338,7 +307,7 @@ class Component:
 
     @property
     def _decider(self) -> Decider:
-        return self.taps or _BATCH
+        return self.taps or BATCH
 
     def _administer(self, stanza: Stanza) -> None:
         if self._administrator is not None:

@@ -21,11 +21,11 @@ Restricted XML (RFC 6120 §11.1): no comment, processing instruction, document t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 from xml.parsers import expat
 
 from balancer.clues import CHILDREN
+from balancer.elements import Closed, Element, Event, Header, Violation
 from balancer.errors import StreamViolation
 from balancer.looking import TOO_DEEP, Looking
 from balancer.stanza import (
@@ -74,36 +74,6 @@ _TEXT_BETWEEN: Final = "text between stanzas"
 _NEEDS_RENEWAL: Final = expat.version_info >= (2, 6, 0) and not hasattr(
     expat.ParserCreate(), "SetReparseDeferralEnabled"
 )
-
-
-class Header(NamedTuple):
-    """The stream's opening tag: its expanded name and its attributes, unescaped."""
-
-    name: str
-    attributes: Mapping[str, str]
-    namespaces: Mapping[str, str]
-
-
-class Element(NamedTuple):
-    """A complete top-level element that is no stanza, e.g. ``handshake`` or a stream error."""
-
-    name: str
-    attributes: Mapping[str, str]
-    data: bytes
-
-
-class Closed(NamedTuple):
-    """The stream's closing tag."""
-
-
-class Violation(NamedTuple):
-    """The peer broke a rule; nothing more is read.  Conditions are RFC 6120 §4.9.3's."""
-
-    condition: str
-    text: str
-
-
-Event = Header | Stanza | Element | Closed | Violation
 
 
 class Framer:

@@ -1,4 +1,4 @@
-"""What the configuration means to policy."""
+"""What the configuration means to policy, and who may come in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from balancer.config import ComponentConfig, HealthConfig
 from balancer.decisions import Rules
 from balancer.health import HealthRules
 from balancer.strategy import Strategy, strategy
+from balancer.stream import Credential
 
 
 def picking(config: ComponentConfig) -> Strategy:
@@ -33,3 +34,18 @@ def rules(config: ComponentConfig, health: HealthConfig) -> Rules:
         admins=frozenset(config.admins),
         health=HealthRules(**health.model_dump()),
     )
+
+
+def credentials(config: ComponentConfig) -> tuple[Credential, ...]:
+    """The secrets that a component's backends may use; those with a name come first."""
+    named = [Credential(each.name, each.secret.get_secret_value()) for each in config.backend]
+    common = config.backend_secret
+    if common is not None:
+        named.append(Credential(None, common.get_secret_value()))
+    return tuple(named)
+
+
+def weight(config: ComponentConfig, credential: str | None) -> int:
+    """What a backend weighs that came in with the secret of that name."""
+    weights = {each.name: each.weight for each in config.backend}
+    return weights.get(credential or "", config.weight)

@@ -12,6 +12,7 @@ from balancer.config import ComponentConfig, Config
 from balancer.histogram import FINE, Histogram
 from balancer.link import Link
 from balancer.listener import Listener
+from balancer.rules import credentials
 from balancer.stream import Introduced
 
 log = structlog.get_logger("service")
@@ -32,7 +33,7 @@ class Service:
         self.config = config
         self._administrator = administrator
         self.components = {each.jid: self._component(each, config) for each in config.component}
-        secrets = {jid: component.credentials() for jid, component in self.components.items()}
+        secrets = {jid: credentials(component.config) for jid, component in self.components.items()}
         self.listener = Listener(config.listen, secrets, self)
         self.started = time.monotonic()
         self.lag = Histogram(FINE)  # seconds that the event loop was late
@@ -111,7 +112,7 @@ class Service:
         self.config = config
         self.reloaded, self.reload_failed = time.time(), False
         self.listener.components = {
-            jid: component.credentials() for jid, component in self.components.items()
+            jid: credentials(component.config) for jid, component in self.components.items()
         }
         log.info("configuration reloaded", components=list(self.components))
 

@@ -25,7 +25,8 @@ from typing import Final, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from balancer.framing import Closed, Element, Framer, Header, Violation
+from balancer.elements import Closed, Element, Header, Violation
+from balancer.framing import Framer
 from balancer.stanza import (
     ACCEPT_NS,
     STREAM_ERROR_NS,

@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 from lxml import etree
 
 from balancer.decisions import Answer, Decision, Drop, Forward, Refuse
-from balancer.element import parsed
 from balancer.errors import BalancerError
 from balancer.pool import Backend
 from balancer.router import Router
 from balancer.stanza import ACCEPT_NS, Stanza, bare, domain
+from balancer.tree import parsed
 
 #: Stanzas that may wait for one who listens.
 WAITING: Final = 1000

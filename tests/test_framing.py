@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balancer import framing
-from balancer.framing import MAX_HEADER, Closed, Element, Event, Framer, Header, Violation
+from balancer.elements import Closed, Element, Event, Header, Violation
+from balancer.framing import MAX_HEADER, Framer
 from balancer.stanza import ACCEPT_NS, NO_CLUES, STREAM_NS, Stanza
 
 ATTRIBUTES = f"xmlns:stream='{STREAM_NS}' xmlns='{ACCEPT_NS}'"

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LADDER: list[dict[str, frozenset[str]]] = [
     {"values": frozenset({"errors", "stanza", "words"})},
     {
-        "wire": frozenset({"clues", "looking", "framing", "stream"}),
+        "wire": frozenset({"clues", "elements", "looking", "framing", "stream"}),
         "policy": frozenset(
             {
                 *("counts", "health", "histogram", "ledger", "pool", "records", "strategy"),
@@ -29,7 +29,7 @@ LADDER: list[dict[str, frozenset[str]]] = [
         "service": frozenset(
             {
                 *("component", "service", "configfile", "acknowledging", "carrier", "rules"),
-                *("element", "tap"),
+                *("deciding", "tree", "tap"),
             }
         )
     },

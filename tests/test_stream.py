@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from balancer.framing import Closed, Element, Framer
+from balancer.elements import Closed, Element
+from balancer.framing import Framer
 from balancer.stanza import ACCEPT_NS, STREAM_NS, Stanza
 from balancer.stream import (
     Acceptor,

@@ -1,0 +1,38 @@
+"""What a stream is made of: what a `Framer` finds in its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from balancer.stanza import Stanza
+
+
+class Header(NamedTuple):
+    """The stream's opening tag: its expanded name and its attributes, unescaped."""
+
+    name: str
+    attributes: Mapping[str, str]
+    namespaces: Mapping[str, str]
+
+
+class Element(NamedTuple):
+    """A complete top-level element that is no stanza, e.g. ``handshake`` or a stream error."""
+
+    name: str
+    attributes: Mapping[str, str]
+    data: bytes
+
+
+class Closed(NamedTuple):
+    """The stream's closing tag."""
+
+
+class Violation(NamedTuple):
+    """The peer broke a rule; nothing more is read.  Conditions are RFC 6120 §4.9.3's."""
+
+    condition: str
+    text: str
+
+
+Event = Header | Stanza | Element | Closed | Violation
