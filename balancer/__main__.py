@@ -1,5 +1,14 @@
-"""``python -m balancer``: the same as ``xmpp-balancer``."""
+"""Where ``xmpp-balancer`` and ``python -m balancer`` begin: all commands together."""
 
-from balancer.cli import main
+import balancer.operate
+import balancer.watch  # noqa: F401 - they add their commands
+from balancer.cli import app
 
-main()
+
+def main() -> None:
+    """Run the command that was typed."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -42,14 +42,6 @@ Settings = Annotated[
 DEFAULT_FILE: Final = Path("balancer.toml")
 
 
-def main() -> None:
-    """Entry point of ``xmpp-balancer``."""
-    import balancer.operate
-    import balancer.watch  # noqa: F401 - they add their commands
-
-    app()
-
-
 @app.command()
 def run(file: File = DEFAULT_FILE, settings: Settings = []) -> None:  # noqa: B006 - typer's way
     """Balance until told to stop.

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from balancer.histogram import Histogram
-
-if TYPE_CHECKING:
-    from balancer.pool import Backend
+from balancer.ledger import Ledger
 
 #: Seconds after which a backend is forgotten that left in good order, and one that was lost.
 FORGET_LEFT: Final = 60.0
@@ -28,6 +26,15 @@ PACE: Final = 5.0
 POINTS: Final = 60
 
 
+class Connected(Protocol):
+    """What is counted of a backend while it is there: `pool.Backend`."""
+
+    name: str
+    ledger: Ledger
+    received: int  # stanzas from it
+    pongs: int  # of these, answers to checks
+
+
 class Record:
     """The counts of one name; stanzas by kind, everything else by reason."""
 
@@ -37,7 +44,7 @@ class Record:
 
     def __init__(self) -> None:
         self.told: Counter[str] = Counter()  # stanzas of our own to it
-        self._backend: Backend | None = None  # its connection, if it has one
+        self._backend: Connected | None = None  # its connection, if it has one
         self._sent: Counter[str] = Counter()  # on connections that have ended
         self._received = 0
         self.in_size = 0  # bytes from it, on connections that have ended
@@ -69,7 +76,7 @@ class Record:
         now = self._backend.received - self._backend.pongs if self._backend else 0
         return self._received + now
 
-    def follow(self, backend: Backend | None) -> None:
+    def follow(self, backend: Connected | None) -> None:
         """Count on with another connection, or with none."""
         if self._backend is not None:
             self._sent += self._backend.ledger.sent_by_kind()
@@ -108,7 +115,7 @@ class Records:
     def __iter__(self) -> Iterator[tuple[str, Record]]:
         return iter(list(self._by_name.items()))
 
-    def here(self, backend: Backend) -> Record:
+    def here(self, backend: Connected) -> Record:
         """A backend is there: its name's record, old or new."""
         record = self._by_name.setdefault(backend.name, Record())
         record.follow(backend)
