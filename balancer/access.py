@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from typing import Final
 
 from fastapi import HTTPException, Request
@@ -38,7 +39,7 @@ class Access:
         client = request.client.host if request.client else ""
         # A page of another site could be given our address by its name server ("DNS rebinding"):
         # its requests come from this machine, but under that site's name.
-        if _is_loopback(client) and _is_local_name(request.url.hostname or ""):
+        if _is_loopback(client) and _is_local_name(request.headers.get("host", "")):
             return
         raise HTTPException(401, "from elsewhere, reading takes the bearer token", _CHALLENGE)
 
@@ -65,5 +66,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _is_local_name(name: str) -> bool:
-    return name == "localhost" or _is_loopback(name.strip("[]"))
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.]+))(?::\d+)?")
+
+
+def _is_local_name(host: str) -> bool:
+    """Whether a ``Host`` header names this machine; what is no plain name does not."""
+    match = _HOST.fullmatch(host)
+    return match is not None and (match[2] == "localhost" or _is_loopback(match[1] or match[2]))

@@ -7,6 +7,7 @@ step needs is in its form.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from lxml import etree
@@ -22,6 +23,9 @@ COMMANDS_NS: Final = "http://jabber.org/protocol/commands"
 DATA_NS: Final = "jabber:x:data"
 INFO_NS: Final = "http://jabber.org/protocol/disco#info"
 ITEMS_NS: Final = "http://jabber.org/protocol/disco#items"
+
+#: Backends in one form: a server takes stanzas of half a megabyte.
+MOST: Final = 200
 
 #: The commands by node, as a client lists them.
 TITLES: Final = {
@@ -88,21 +92,21 @@ def _info(node: str) -> etree._Element:
 
 def _run(component: Component, stanza: Stanza, payload: etree._Element, node: str) -> bytes:
     action = payload.get("action", "execute")
-    if action == "cancel":
+    form = payload.find(f"{{{DATA_NS}}}x")
+    if action == "cancel" or (form is not None and form.get("type") == "cancel"):
         return _result(stanza, _command(node, "canceled"))
     if action not in ("execute", "complete", "next"):
         return _error(stanza, "modify", "bad-request", f"{action} is no action here")
     what = node.removeprefix(f"{CONTROL_NS}#")
     if what == "status":
         return _result(stanza, _command(node, "completed", _status(component)))
-    form = payload.find(f"{{{DATA_NS}}}x")
     if form is None:
         return _result(stanza, _command(node, "executing", _which(component, TITLES[node])))
     name = form.findtext(f"{{{DATA_NS}}}field[@var='backend']/{{{DATA_NS}}}value") or ""
     try:
         component.order(name, Order(what))
     except KeyError:
-        return _error(stanza, "modify", "bad-request", f"no backend is called {name!r}")
+        return _error(stanza, "modify", "bad-request", f"no backend is called {name[:100]!r}")
     said = f"{name} is in state {component.router.state(name)}"
     return _result(stanza, _command(node, "completed", note=said))
 
@@ -147,7 +151,7 @@ def _which(component: Component, title: str) -> etree._Element:
     form = _form("form", title)
     field = _field(form, "backend", type="list-single", label="Backend")
     etree.SubElement(field, f"{{{DATA_NS}}}required")
-    for name, _, _ in component.router.known():
+    for name, _, _ in islice(component.router.known(), MOST):
         state = component.router.state(name)
         option = etree.SubElement(field, f"{{{DATA_NS}}}option", label=f"{name} ({state})")
         etree.SubElement(option, f"{{{DATA_NS}}}value").text = name
@@ -156,7 +160,10 @@ def _which(component: Component, title: str) -> etree._Element:
 
 def _status(component: Component) -> etree._Element:
     view = component_view(component)
-    form = _form("result", f"{view.jid}: server link {view.state} for {duration(view.since)}")
+    more = len(view.backends) - MOST
+    beyond = f"; {more} backends more" if more > 0 else ""
+    since = duration(view.since)
+    form = _form("result", f"{view.jid}: server link {view.state} for {since}{beyond}")
     dropped, answered = sum(view.dropped.values()), sum(view.answered.values())
     totals = {
         "accepted": view.accepted,
@@ -171,7 +178,7 @@ def _status(component: Component) -> etree._Element:
     reported = etree.SubElement(form, f"{{{DATA_NS}}}reported")
     for name, label in _COLUMNS.items():
         _field(reported, name, type="text-single", label=label)
-    for each in view.backends:
+    for each in view.backends[:MOST]:
         item = etree.SubElement(form, f"{{{DATA_NS}}}item")
         state = f"{each.state} {duration(each.since)}"
         row = (each.name, state, each.weight, each.sent, each.received, each.in_flight)

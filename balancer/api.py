@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Query
@@ -80,12 +81,14 @@ def _read(routes: APIRouter, service: Service) -> None:
         """The status every second, and recent traffic every five."""
         clock = asyncio.get_running_loop().time
         next_recent = 0.0
-        while True:
+        while not service.ended.is_set():
             if clock() >= next_recent:
                 next_recent = clock() + PACE
                 yield ServerSentEvent(event="recent", data=recent(service))
             yield ServerSentEvent(event="status", data=status(service))
-            await asyncio.sleep(EVERY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await service.ended.wait()
 
     @routes.get("/config")
     async def config() -> str:
@@ -109,21 +112,19 @@ def _tap(routes: APIRouter, service: Service) -> None:
         """Stanzas as they pass, and what becomes of them: a line of JSON for each."""
         component = _component(service, jid)
         try:
-            tap = Tap(wanted.jid, wanted.kind, wanted.backend, wanted.xpath)
+            tap = Tap(**wanted.model_dump())
         except TapError as error:
             raise HTTPException(422, str(error)) from None
-        lines = _lines(component, tap, bodies=wanted.bodies)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        return StreamingResponse(_lines(component, tap), media_type="application/x-ndjson")
 
 
-async def _lines(component: Component, tap: Tap, *, bodies: bool) -> AsyncIterator[str]:
+async def _lines(component: Component, tap: Tap) -> AsyncIterator[str]:
     taps = component.taps if isinstance(component.taps, Taps) else Taps()
     component.taps = taps
     told = 0
     with taps.listening(tap):
-        while True:
-            seen = await tap.next()
-            yield seen_view(seen, tap.missed - told, bodies=bodies).model_dump_json() + "\n"
+        while (seen := await tap.next()) is not None:
+            yield seen_view(seen, tap.missed - told).model_dump_json() + "\n"
             told = tap.missed
 
 

@@ -15,7 +15,7 @@ from balancer.decisions import Decision, Forward, Refuse
 from balancer.ledger import SMALL
 from balancer.pool import Backend
 from balancer.router import Router
-from balancer.stanza import KINDS, Stanza
+from balancer.stanza import KINDS, MAX_ID, Stanza
 
 _new = tuple.__new__
 
@@ -34,7 +34,7 @@ def from_server(router: Router, stanzas: Iterable[Stanza], now: float) -> list[D
         if not clues and type_ != "error" and not stopping:
             if kind != "iq":
                 owner = found.get(cast(str, stanza[index]))
-            elif id is not None and type_ in ("get", "set"):
+            elif id is not None and type_ in ("get", "set") and len(id) <= MAX_ID:
                 request = True
                 owner = found.get(cast(str, stanza[index]))
         if owner is None or not owner.room or len(data) > SMALL:

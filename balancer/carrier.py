@@ -117,6 +117,7 @@ class Carrier:
         if read is not None:
             self._reads.append(read)
         links = self._links
+        asked: list[Stanza] = []
         for decision in decisions:
             if type(decision) is Forward:  # nearly all of them
                 backend, data = decision
@@ -127,8 +128,13 @@ class Carrier:
                     self._dirty.append(link)
             elif type(decision) is Answer or type(decision) is Tell:
                 self._write(decision)
+            elif type(decision) is Administer:
+                asked.append(decision.stanza)
             else:
                 self._act(decision)
+        # Last, since what follows from it, a barrier for one, must not overtake what was decided.
+        for stanza in asked:
+            self._administer(stanza)
         if more and len(self._dirty) >= MANY and self._together < READS:
             self._together += 1
             if self._timer is None:
@@ -176,8 +182,6 @@ class Carrier:
                 link = self._links.get(backend)
                 if link is not None:
                     link.fail(condition, text)
-            case Administer(stanza):
-                self._administer(stanza)
             case Close(backend):
                 link = self._links.get(backend)
                 if link is not None:

@@ -1,13 +1,13 @@
 """Which children of a stanza say something that routing needs, and what they say.
 
-Names are expat's: the namespace, a space, the local name.
+Names are expat's: the namespace, `SEPARATOR`, the local name.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from balancer.stanza import ACCEPT_NS, CLIENT_NS, CONTROL_NS
+from balancer.stanza import ACCEPT_NS, CLIENT_NS, CONTROL_NS, SEPARATOR
 
 _COMMANDS: Final = "http://jabber.org/protocol/commands"
 _DISCO: Final = "http://jabber.org/protocol/disco"
@@ -36,9 +36,11 @@ _GRANTS: Final = {
     for version in (1, 2)
 }
 #: Those whose content matters too.
-DELEGATIONS: Final = frozenset(name for name in _GRANTS if name.endswith("delegation"))
+DELEGATIONS: Final = frozenset(
+    name.replace(" ", SEPARATOR) for name in _GRANTS if name.endswith("delegation")
+)
 
-CHILDREN: Final[dict[str, tuple[Clue, ...]]] = {
+_CHILDREN: Final[dict[str, tuple[Clue, ...]]] = {
     f"{_COMMANDS} command": (Clue("session", "sessionid"), _ADMIN),
     f"{_DISCO}#info query": (_ADMIN,),
     f"{_DISCO}#items query": (_ADMIN,),
@@ -53,3 +55,4 @@ CHILDREN: Final[dict[str, tuple[Clue, ...]]] = {
     f"{CONTROL_NS} weight": (Clue("control", value="weight"), Clue("weight", "value")),
     **_GRANTS,
 }
+CHILDREN: Final = {name.replace(" ", SEPARATOR): clues for name, clues in _CHILDREN.items()}

@@ -19,13 +19,13 @@ import structlog
 from balancer.acknowledging import acknowledging
 from balancer.carrier import Carrier, Read
 from balancer.config import ComponentConfig, HealthConfig, ServerConfig
-from balancer.connector import Connector, LinkState
+from balancer.connector import Connector, LinkState, Tally
 from balancer.deciding import BATCH, Decider, Listening
-from balancer.decisions import Decision, Refuse
+from balancer.decisions import FAILED, Decision, Refuse
 from balancer.elements import Element
 from balancer.health import Order
 from balancer.link import Link
-from balancer.pool import Backend
+from balancer.pool import Backend, is_name
 from balancer.router import Router
 from balancer.rules import picking, rules, weight
 from balancer.stanza import Stanza
@@ -72,7 +72,8 @@ class Component:
         # Nobody should guess where our checks come from, and answer in a backend's place.
         resource = f"xmpp-balancer-{secrets.token_hex(4)}"
         self.router = Router(rules(config, health), picking(config), random.random, resource)
-        self.connector = Connector(config, server, self)
+        self.tally = Tally()
+        self.connector = Connector(config, server, self, self.tally)
         self.carrier = Carrier(config.jid, self.router.counts, self._administer)
         self.taps: Listening | None = None  # it decides like `batch`, and shows it
         self._credentials: dict[Backend, str | None] = {}
@@ -141,11 +142,13 @@ class Component:
         for link in links:
             link.abort()
         self._do(self.router.give_up())
+        if self.taps is not None:
+            self.taps.end()
 
     async def connect_anew(self, server: ServerConfig) -> None:
         """Leave the server for another, or come back under another secret."""
         await self._disconnect(CLOSING)
-        self.connector = Connector(self.config, server, self)
+        self.connector = Connector(self.config, server, self, self.tally)
         self.start()
 
     async def _disconnect(self, seconds: float) -> None:
@@ -175,6 +178,9 @@ class Component:
         """Let a backend in that knows the secret; see DESIGN §3.3 for its name."""
         if self.connector.state is LinkState.STANDBY:
             link.fail("remote-connection-failed", self._on_standby())
+            return
+        if who.name is not None and not is_name(who.name):
+            link.fail("improper-addressing", "a name is printable, and neither . nor ..")
             return
         name = self.router.pool.name_for(who.name, who.credential)
         old = self.router.pool.get(name)
@@ -217,7 +223,8 @@ class Component:
             elif type(event) is Element:
                 verdict = acknowledging(self.router, backend, event, now)
             elif type(event) is Failed:
-                counts.refused[event.condition] += not event.by_peer
+                if not event.by_peer:  # a peer's own words have no bounds
+                    counts.refused[event.condition] += 1
                 self.carrier.note_error(backend, str(event))
                 log.warning(
                     "backend stream error",
@@ -310,8 +317,14 @@ class Component:
         return self.taps or BATCH
 
     def _administer(self, stanza: Stanza) -> None:
-        if self._administrator is not None:
+        """Do what an administrator asks; whatever becomes of it, there is an answer."""
+        assert self._administrator is not None, "the router knows of no administrators then"
+        try:
             answer = self._administrator(self, stanza)
+        except Exception as error:
+            log.error("a command failed", component=self.config.jid, exc_info=error)
+            self._do(self.router.upward.answer(stanza, FAILED, "admin"))
+        else:
             self._do(self.router.administered(stanza, answer))
 
     def _on_standby(self) -> str:

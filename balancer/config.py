@@ -10,7 +10,15 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from balancer.errors import BalancerError
@@ -25,6 +33,17 @@ Weight = Annotated[int, Field(strict=True, ge=1, le=256)]
 StanzaSize = Annotated[int, Field(strict=True, ge=10_000)]
 Host = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
+
+
+def _ascii(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if not secret.isascii() or not secret.isprintable():
+        raise _problem("must be printable ASCII")
+    return value
+
+
+# It travels in an HTTP header.
+Token = Annotated[Secret, AfterValidator(_ascii)]
 # Names are hashed, logged and typed as command arguments: no spaces, no quoting.
 Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\z")]
 # In lower case, as servers write it (RFC 7622 §3.3.2); of a domain without a user nobody is sure.
@@ -109,7 +128,7 @@ class AdminConfig(_Model):
     enabled: bool = True
     host: Host = "127.0.0.1"
     port: ListenPort = 9348
-    token: Secret | None = None  # without one nothing can be changed
+    token: Token | None = None  # without one nothing can be changed
     # Backends each component needs for /readyz to say that the balancer is ready.
     min_ready: Annotated[int, Field(strict=True, ge=0)] = 1
     # Two histograms for each backend are 36 series each; off, they are added up.

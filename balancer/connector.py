@@ -65,6 +65,21 @@ def back_off(attempt: int, shortest: float, longest: float) -> float:
     return random.uniform(0, min(longest, shortest * 2.0 ** min(attempt, 32)))
 
 
+class Tally:
+    """What is counted of a component's connections to its server, one after another."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.failures: Counter[str] = Counter()  # of attempts, by reason
+        self.disconnects: Counter[str] = Counter()  # by reason
+        self.last_connect: float | None = None  # seconds since the epoch
+        self.in_size = 0  # bytes from the server, on connections that have ended
+        self.out_size = 0
+
+    def __repr__(self) -> str:
+        return f"<Tally {self.attempts} attempts>"
+
+
 class Connector:
     """The connection of one component to the server.
 
@@ -72,10 +87,15 @@ class Connector:
         component: whose JID and secret are used.
         server: where the server is, and how to deal with it.
         owner: hears what happens.
+        tally: goes on counting where another connector was.
     """
 
     def __init__(
-        self, component: ComponentConfig, server: ServerConfig, owner: ConnectorOwner
+        self,
+        component: ComponentConfig,
+        server: ServerConfig,
+        owner: ConnectorOwner,
+        tally: Tally | None = None,
     ) -> None:
         self.state = LinkState.CONNECTING
         self.reason = ""
@@ -87,12 +107,7 @@ class Connector:
         self._closing = False
         self._reported: tuple[LinkState, str] | None = None
         self.since = time.monotonic()  # in this state
-        self.attempts = 0
-        self.failures: Counter[str] = Counter()  # of attempts, by reason
-        self.disconnects: Counter[str] = Counter()  # by reason
-        self.last_connect: float | None = None  # seconds since the epoch
-        self.in_size = 0  # bytes from the server, on connections that have ended
-        self.out_size = 0
+        self.tally = tally if tally is not None else Tally()
         self._host = server.host
         self._port = server.port
 
@@ -127,7 +142,7 @@ class Connector:
     async def _connect_once(self) -> None:
         if self.state is not LinkState.STANDBY:  # on standby it stays so until it has taken over
             self._enter(LinkState.CONNECTING)
-        self.attempts += 1
+        self.tally.attempts += 1
         framer = Framer(self._server.max_stanza_size)
         secret = self._component.secret.get_secret_value()
         stream = Initiator(self._component.jid, secret, framer)
@@ -138,7 +153,7 @@ class Connector:
             async with asyncio.timeout(self._server.connect_timeout):
                 await loop.create_connection(lambda: link, self._host, self._port)
         except (OSError, TimeoutError) as error:
-            self.failures[_in_a_word(error)] += 1
+            self.tally.failures[_in_a_word(error)] += 1
             self._end(LinkState.DOWN, _reason(error))
             return
         if not link.closed.done():  # it may have ended before we got here
@@ -191,13 +206,13 @@ class Connector:
 
     def lost(self, link: Link) -> None:
         self.link = None
-        self.in_size += link.in_size
-        self.out_size += link.out_size
+        self.tally.in_size += link.in_size
+        self.tally.out_size += link.out_size
         failure = link.failure
         if self.state is LinkState.UP:
-            self.disconnects["local" if self._closing else _how_it_ended(failure)] += 1
+            self.tally.disconnects["local" if self._closing else _how_it_ended(failure)] += 1
         elif not self._closing:
-            self.failures[_why_it_failed(failure)] += 1
+            self.tally.failures[_why_it_failed(failure)] += 1
         if self._closing:
             self.reason = "closed by us"
             self._enter(LinkState.DOWN)
@@ -216,7 +231,7 @@ class Connector:
         self.state = state
         self.since = time.monotonic()
         if state is LinkState.UP:
-            self.last_connect = time.time()
+            self.tally.last_connect = time.time()
             self.reason = ""
             self._reported = None
             log.info("the server has accepted the handshake", component=self._component.jid)

@@ -9,7 +9,7 @@ from typing import Final, cast
 from balancer.affinity import CONVERSATIONS, Recall
 from balancer.decisions import Rules
 from balancer.pool import Backend, Pool
-from balancer.stanza import Stanza
+from balancer.stanza import MAX_ID, Stanza
 from balancer.strategy import Strategy
 
 #: Entries and seconds for which an error still finds the backend that caused it.
@@ -149,7 +149,7 @@ class Conversations:
 
     def sent(self, backend: Backend, stanza: Stanza, now: float) -> None:
         """Note what a backend sends: errors come back to it, and its sessions stay with it."""
-        if stanza.kind != "iq" and stanza.type != "error":
+        if stanza.kind != "iq" and stanza.type != "error" and len(stanza.id or "") <= MAX_ID:
             self._returns.put((stanza.sender, stanza.to, stanza.id), backend, now)
         session = stanza.clues.get("session")
         if session is not None:

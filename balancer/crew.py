@@ -55,11 +55,11 @@ class Crew:
         self._rules = rules
         for backend in self.pool:
             backend.health.rules = rules.health
-        return self.shuffle(now)
+        return self.shuffle(now, whatever=True)
 
     def changed(self, backend: Backend, why: str) -> Changed:
-        """Note that a backend is in another state."""
-        backend.record.state_changes[backend.state] += 1
+        """Note that a backend is in another state, if it shows."""
+        backend.record.enter(backend.state)
         return Changed(backend, why)
 
     def update(self, now: float) -> None:
@@ -86,7 +86,7 @@ class Crew:
             self.pool.remove(old)
         self.pool.add(backend)
         backend.record = self.records.here(backend)
-        backend.record.state_changes[backend.state] += 1
+        backend.record.enter(backend.state)
         self._delivery.join(backend)
         decisions = [each for stanza in first for each in self._delivery.give(backend, stanza, now)]
         decisions += self.enter(backend, now)
@@ -102,7 +102,7 @@ class Crew:
         """
         self.pool.remove(backend)
         if not orderly:
-            backend.record.state_changes["down"] += 1
+            backend.record.enter("down")
             backend.record.check_failures["not_connected"] += bool(backend.ledger.checks)
         self.records.gone(backend.name, now, orderly=orderly)
         return self._clear(backend, "left" if orderly else "lost", now)
@@ -142,12 +142,14 @@ class Crew:
 
     def enter(self, backend: Backend, now: float) -> list[Decision]:
         """A backend may be given (more) conversations; with hashing it takes them from others."""
-        self._moves.cancel(backend)
+        backend.lingers = False
         self.update(now)
         decisions: list[Decision] = []
-        if self._conversations.moves_by_itself():
-            others = [each for each in self.pool if each is not backend]
+        others = [each for each in self.pool if each is not backend]
+        moves = self._conversations.moves_by_itself()
+        if moves or self._moves:  # while some wait for others, it may be given what is theirs
             decisions += self._begin_move(backend, others, now)
+        if moves:
             for each in others:
                 decisions += self._give_again_from(each, now)
         return decisions + self.serve_nobodys(now)
@@ -160,15 +162,19 @@ class Crew:
         backend.lingers = True
         decisions = self._begin_move(backend, [backend], now)
         if not backend.frozen:
-            decisions += self._exited(backend, now)
+            decisions += self._exited([backend], now)
         return decisions
 
-    def _exited(self, backend: Backend, now: float) -> list[Decision]:
-        backend.lingers = False
-        if backend.order is not Order.DRAIN:  # one that is drained ends what it has begun
-            self._conversations.forget(backend)
+    def _exited(self, backends: list[Backend], now: float) -> list[Decision]:
+        """They have finished; all at once, or one would be given what another leaves."""
+        if not backends:
+            return []
+        for backend in backends:
+            backend.lingers = False
+            if backend.order is not Order.DRAIN:  # one that is drained ends what it has begun
+                self._conversations.forget(backend)
         self.update(now)
-        return self._give_again_from(backend, now)
+        return [each for backend in backends for each in self._give_again_from(backend, now)]
 
     def _begin_move(self, backend: Backend, after: Iterable[Backend], now: float) -> list[Decision]:
         if self._rules.affinity == "none":
@@ -177,10 +183,9 @@ class Crew:
         return self.ask(self._moves.begin([backend], after, deadline), now)
 
     def finish_moves(self, now: float) -> list[Decision]:
-        decisions: list[Decision] = []
-        for backend in self._moves.finished(now):
-            if backend.lingers:
-                decisions += self._exited(backend, now)
+        over = self._moves.finished(now)
+        decisions = self._exited([each for each in over if each.lingers], now)
+        for backend in over:
             decisions += self._delivery.serve(backend, now)
         return decisions
 
@@ -196,16 +201,20 @@ class Crew:
             )
         ]
 
-    def shuffle(self, now: float) -> list[Decision]:
+    def shuffle(self, now: float, *, whatever: bool = False) -> list[Decision]:
         """Weights or rules are others: anybody's conversations may be somebody else's now.
 
         Nobody is given more until all have acknowledged what they have.
+
+        Args:
+            now: the time.
+            whatever: also where conversations do not move by themselves; rules are others.
         """
         decisions: list[Decision] = []
-        if self._conversations.moves_by_itself() and self._rules.affinity != "none":
-            free = [each for each in self.pool if not each.frozen]
+        moves = whatever or self._conversations.moves_by_itself()
+        if moves and self._rules.affinity != "none":
             deadline = now + self._rules.settle_time
-            decisions += self.ask(self._moves.begin(free, self.pool, deadline), now)
+            decisions += self.ask(self._moves.begin(self.pool, self.pool, deadline), now)
         self.update(now)
         for backend in self.pool:
             decisions += self._give_again_from(backend, now)

@@ -27,6 +27,9 @@ class Decider(Protocol):
 class Listening(Decider, Sized, Protocol):
     """One that nobody asks while nobody listens."""
 
+    def end(self) -> None:
+        """The component goes: nobody will hear any more."""
+
 
 #: All of a read at once: what is asked as long as nobody listens.
 BATCH: Final = cast(Decider, batch)

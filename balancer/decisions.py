@@ -84,10 +84,12 @@ def timeout(text: str) -> Trouble:
 BAD_IQ: Final = Trouble(
     "modify",
     "bad-request",
-    "an iq needs an id and the type get, set, result or error (RFC 6120 §8.2.3)",
+    "an iq needs an id, of no more than 4096 characters, and the type get, set, result or error"
+    " (RFC 6120 §8.2.3)",
 )
 BAD_TO: Final = Trouble("modify", "jid-malformed", "`to` is not an address (RFC 7622 §3.1)")
 BAD_WEIGHT: Final = Trouble("modify", "bad-request", "a weight is a number from 1 to 256")
+FAILED: Final = Trouble("cancel", "internal-server-error", "the balancer could not do it")
 NOBODY: Final = timeout("no backend is there to take this")
 NO_SERVER: Final = timeout("the XMPP server is away")
 SERVER_LOST: Final = timeout("the XMPP server went away with this")

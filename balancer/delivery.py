@@ -16,7 +16,7 @@ from balancer.inflight import Inflight
 from balancer.ledger import MAX_CHECKS, OURS, Check, Mark
 from balancer.pool import Backend
 from balancer.retries import RetryBudget
-from balancer.stanza import CONTROL_NS, PING_NS, Stanza, quote_attribute, with_last_child
+from balancer.stanza import CONTROL_NS, PING_NS, Stanza, quoted, with_last_child
 from balancer.upward import Upward
 
 #: How a backend can tell that another may have seen a stanza before.
@@ -166,8 +166,8 @@ class Delivery:
         backend.ledger.ask(id, now, regular=regular)
         if backend.acks is not None:
             return Tell(backend, ACK_REQUEST)
-        to = quote_attribute(f"{self._rules.jid}/{backend.name}")
-        ping = f"<iq type='get' id='{id}' from='{self.identity}' to='{to}'>"
+        to = quoted(f"{self._rules.jid}/{backend.name}")
+        ping = f"<iq type='get' id='{id}' from='{self.identity}' to={to}>"
         return Tell(backend, f"{ping}<ping xmlns='{PING_NS}'/></iq>".encode())
 
     def may_ask(self, backend: Backend) -> bool:

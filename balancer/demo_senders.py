@@ -112,6 +112,9 @@ class Observer:
     def __len__(self) -> int:
         return 1
 
+    def end(self) -> None:
+        """It keeps nobody waiting."""
+
     def from_server(self, router: Router, stanzas: Iterable[Stanza], now: float) -> list[Decision]:
         """Decide as `Router.from_server` does."""
         decisions: list[Decision] = []

@@ -33,6 +33,7 @@ from balancer.stanza import (
     CLIENT_NS,
     KINDS,
     NO_CLUES,
+    SEPARATOR,
     STREAM_NS,
     Stanza,
     start_tag_end,
@@ -58,7 +59,7 @@ class _Known(NamedTuple):
 
 
 _STANZAS: Final = {
-    f"{ns} {kind}": _Known(
+    f"{ns}{SEPARATOR}{kind}": _Known(
         kind,
         f"</{kind}>".encode(),
         len(kind) + 3,
@@ -74,6 +75,10 @@ _TEXT_BETWEEN: Final = "text between stanzas"
 _NEEDS_RENEWAL: Final = expat.version_info >= (2, 6, 0) and not hasattr(
     expat.ParserCreate(), "SetReparseDeferralEnabled"
 )
+
+
+def _spoken(name: str) -> str:
+    return name.replace(SEPARATOR, " ")
 
 
 class Framer:
@@ -201,7 +206,7 @@ class Framer:
     # The parser.
 
     def _reset(self) -> None:
-        parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
+        parser = expat.ParserCreate("UTF-8", namespace_separator=SEPARATOR)
         if hasattr(parser, "SetReparseDeferralEnabled"):  # pragma: no cover - by version
             parser.SetReparseDeferralEnabled(False)
         parser.StartElementHandler = self._start_root
@@ -263,7 +268,7 @@ class Framer:
             if prefix and (prefix, namespace) != ("stream", STREAM_NS)
         }
         self.only_stanzas = False
-        self._events.append(Header(name, attributes, self._declared))
+        self._events.append(Header(_spoken(name), attributes, self._declared))
         self._done = end
         self._depth = 1
         parser.StartNamespaceDeclHandler = None
@@ -334,7 +339,7 @@ class Framer:
         if end - start > self._max_size:
             raise self._too_large()
         self._done = self._base + end
-        self._events.append(Element(name, self._attributes, buffer[start:end]))
+        self._events.append(Element(_spoken(name), self._attributes, buffer[start:end]))
         self._look.clues = NO_CLUES
         self.only_stanzas = False
 

@@ -115,7 +115,7 @@ class Inflight:
             return False
         self._close(key)
         # A reload with another timeout makes a few of these wrong; to keep one time is cheaper.
-        backend.record.iq_time.observe(now - there[3] + self.timeout)
+        backend.record.iq_time.observe(max(0.0, now - there[3] + self.timeout))
         return True
 
     def expire(self, now: float) -> list[Unanswered]:

@@ -7,16 +7,21 @@ the parser's handlers over until it ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Final
 from xml.parsers.expat import XMLParserType
 
 from balancer.clues import CHILDREN, DELEGATIONS
 from balancer.errors import StreamViolation
-from balancer.stanza import CLIENT_NS, NO_CLUES
+from balancer.stanza import CLIENT_NS, NO_CLUES, SEPARATOR
 
 Start = Callable[[str, dict[str, str]], None]
 End = Callable[[str], None]
 
+#: Characters that are kept of what a stranger names a session or a thread: it is remembered.
+LONGEST: Final = 1024
+
+_FORWARDED: Final = f"{CLIENT_NS}{SEPARATOR}iq"
 TOO_DEEP: Final = "a stanza is nested too deeply"
 
 
@@ -40,6 +45,7 @@ class Looking:
         self._max_depth = max_depth
         self._depth = 0  # below the child
         self._in_delegation = False
+        self._text = ""
 
     def into(self, name: str, attributes: dict[str, str]) -> None:
         """A child has begun that `CHILDREN` knows."""
@@ -47,8 +53,9 @@ class Looking:
             if clue.attribute is not None:
                 value = attributes.get(clue.attribute)
                 if value is not None and value.startswith(clue.value):
-                    self._found(clue.name, value)
+                    self._found(clue.name, _short(value))
             elif clue.name == "thread":
+                self._text = ""
                 self._parser.CharacterDataHandler = self._thread
                 self._take_over(name)
             else:
@@ -67,7 +74,7 @@ class Looking:
         if self._depth >= self._max_depth:
             raise StreamViolation("policy-violation", TOO_DEEP)
         # XEP-0355 §4.3: <iq><delegation><forwarded><iq from='the user'>
-        if self._in_delegation and self._depth == 2 and name == f"{CLIENT_NS} iq":
+        if self._in_delegation and self._depth == 2 and name == _FORWARDED:
             sender = attributes.get("from")
             if sender is not None:
                 self._found("delegated", sender)
@@ -83,7 +90,15 @@ class Looking:
         self._end(name)  # the child itself
 
     def _thread(self, text: str) -> None:
-        self._found("thread", self.clues.get("thread", "") + text)
+        # Called for every piece, and a line is a piece: what is too long is cut, not gathered.
+        if len(self._text) < LONGEST:
+            self._text += text[:LONGEST]
+            self._found("thread", self._text)
 
     def _found(self, name: str, value: str) -> None:
         self.clues = {**self.clues, name: value}
+
+
+def _short(value: str) -> str:
+    """A value that may be kept: one that is too long is known by its digest."""
+    return value if len(value) <= LONGEST else blake2b(value.encode()).hexdigest()

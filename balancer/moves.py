@@ -42,10 +42,15 @@ class Moves:
     def __repr__(self) -> str:
         return f"<Moves of {' '.join(each.name for each in self._moves) or 'nobody'}>"
 
+    def __len__(self) -> int:
+        return len(self._moves)
+
     def begin(
         self, backends: Iterable[Backend], after: Iterable[Backend], deadline: float
     ) -> list[Backend]:
         """Freeze backends until others have acknowledged what they have now.
+
+        What a backend waits for already it goes on waiting for.
 
         Returns:
             Those others; nobody is frozen when there are none.
@@ -54,9 +59,14 @@ class Moves:
         if marks:
             move = _Move(marks, deadline)
             for backend in backends:
+                before = self._moves.get(backend)
+                more = before is not None and not before.marks.keys() <= marks.keys()
+                if before is not None and more:
+                    self._moves[backend] = _Move({**before.marks, **marks}, deadline)
+                else:
+                    self._moves[backend] = move
                 backend.frozen = True
                 backend.room = 0
-                self._moves[backend] = move
         return list(marks)
 
     def cancel(self, backend: Backend) -> None:

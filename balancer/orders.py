@@ -48,7 +48,8 @@ class Orders:
             KeyError: nobody of that name is known.
         """
         backend = self._crew.pool.get(name)
-        if backend is None and name not in self._crew.records:
+        known = name in self._crew.records or name in self.by_name
+        if backend is None and not known:
             raise KeyError(name)
         self.by_name[name] = order
         if order is Order.READY:
@@ -75,7 +76,8 @@ class Orders:
             raise KeyError(name)
         backend.weight = weight
         changed = Changed(backend, f"weight {weight}")
-        return [changed, *self._crew.shuffle(now)] if backend.eligible() else [changed]
+        counts = backend.eligible() or backend.lingers
+        return [changed, *self._crew.shuffle(now)] if counts else [changed]
 
     def drain(self, backend: Backend, why: str, now: float) -> list[Decision]:
         """New conversations go elsewhere; what the backend has it finishes, then it is closed."""

@@ -82,6 +82,11 @@ class Backend:
         return self.eligible() and self.has_room()
 
 
+def is_name(name: str) -> bool:
+    """Whether a backend may call itself so: operators type it, and it is a part of a URL."""
+    return name.isprintable() and name not in (".", "..")
+
+
 class Acks:
     """What a backend that speaks XEP-0198 acknowledges, and what we do.
 

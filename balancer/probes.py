@@ -27,11 +27,11 @@ def probes(service: Service, access: Access) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     exporter = Exporter(service)
 
-    @routes.get("/livez")
+    @routes.api_route("/livez", methods=["GET", "HEAD"])
     async def livez() -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
-    @routes.get("/readyz")
+    @routes.api_route("/readyz", methods=["GET", "HEAD"])
     async def readyz(request: Request) -> PlainTextResponse:
         checks = list(readiness(service))
         ready = all(fine for _, fine in checks)

@@ -38,9 +38,10 @@ class Connected(Protocol):
 class Record:
     """The counts of one name; stanzas by kind, everything else by reason."""
 
-    __slots__ = ("_backend", "_received", "_sent", "check_failures", "check_time", "checks",
-                 "disconnects", "ejections", "in_size", "iq_time", "left", "orderly", "out_size",
-                 "recent", "redispatched", "seen", "state_changes", "told")  # fmt: skip
+    __slots__ = ("_backend", "_received", "_sent", "_state", "check_failures", "check_time",
+                 "checks", "disconnects", "ejections", "in_size", "iq_time", "left", "orderly",
+                 "out_size", "recent", "redispatched", "seen", "state_changes",
+                 "told")  # fmt: skip
 
     def __init__(self) -> None:
         self.told: Counter[str] = Counter()  # stanzas of our own to it
@@ -56,6 +57,7 @@ class Record:
         self.check_time = Histogram()
         self.ejections: Counter[str] = Counter()
         self.redispatched: Counter[str] = Counter()
+        self._state = ""
         self.iq_time = Histogram()
         self.left: float | None = None  # when it went
         self.orderly = False  # how it went
@@ -83,6 +85,12 @@ class Record:
             self._received += self._backend.received - self._backend.pongs
         self._backend = backend
 
+    def enter(self, state: str) -> None:
+        """Note the state that is shown, and count it if it is another."""
+        if state != self._state:
+            self._state = state
+            self.state_changes[state] += 1
+
     def point(self) -> None:
         """Note the traffic since the last point."""
         now = (self.sent().total(), self.received())
@@ -102,6 +110,9 @@ class Records:
     def __init__(self) -> None:
         self._by_name: dict[str, Record] = {}
         self._next_point = 0.0
+        # What those were that are forgotten, for sums that must not go back.
+        self.forgotten_checks = Histogram()
+        self.forgotten_iqs = Histogram()
 
     def __repr__(self) -> str:
         return f"<Records of {len(self._by_name)}>"
@@ -131,7 +142,7 @@ class Records:
         self._by_name[name] = record  # the one that went first is the first to be forgotten
         gone = [each for each, record in self._by_name.items() if record.left is not None]
         for each in gone[: max(0, len(gone) - MAX_GONE)]:
-            del self._by_name[each]
+            self._forget(each)
 
     def tick(self, now: float) -> None:
         """Time passes: forget who is over, note everybody's traffic."""
@@ -141,4 +152,9 @@ class Records:
         for name, record in self:
             record.point()
             if record.is_over(now):
-                del self._by_name[name]
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        record = self._by_name.pop(name)
+        self.forgotten_checks.add(record.check_time)
+        self.forgotten_iqs.add(record.iq_time)

@@ -16,6 +16,10 @@ from balancer.errors import BalancerError
 TIMEOUT: Final = 10.0
 
 
+#: Where to ask one that listens everywhere.
+_HERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
 class RemoteError(BalancerError):
     """The balancer cannot be asked, or refuses; the reason is for a person."""
 
@@ -26,18 +30,25 @@ class Remote:
     Args:
         config: the configuration it runs with; where its API is, and the token.
         url: the API's address, if it is not where the configuration says.
+
+    Raises:
+        RemoteError: the address is none.
     """
 
     def __init__(self, config: Config, url: str | None = None) -> None:
         admin = config.admin
-        host = f"[{admin.host}]" if ":" in admin.host else admin.host
+        host = _HERE.get(admin.host, admin.host)
+        host = f"[{host}]" if ":" in host else host
         token = admin.token.get_secret_value() if admin.token else None
-        self._client = httpx.Client(
-            base_url=url or f"http://{host}:{admin.port}",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=TIMEOUT,
-            trust_env=False,  # a proxy for the web is no way to this
-        )
+        try:
+            self._client = httpx.Client(
+                base_url=url or f"http://{host}:{admin.port}",
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                timeout=TIMEOUT,
+                trust_env=False,  # a proxy for the web is no way to this
+            )
+        except httpx.InvalidURL as error:
+            raise RemoteError(f"{url} is no address: {error}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +117,7 @@ class Remote:
             ) as answer:
                 if answer.is_error:
                     answer.read()
-                    raise RemoteError(f"refused: {answer.json()['detail']}")
+                    raise RemoteError(f"refused: {_detail(answer)}")
                 for line in answer.iter_lines():
                     yield json.loads(line)
         except httpx.RemoteProtocolError:
@@ -152,13 +163,20 @@ class Remote:
         except (httpx.HTTPError, ValueError) as error:
             raise self._nobody(error) from error
         if answer.is_error:
-            raise RemoteError(f"refused: {content.get('detail', answer.reason_phrase)}")
+            raise RemoteError(f"refused: {_detail(answer)}")
         assert isinstance(content, dict)
         return content
 
     def _nobody(self, error: Exception) -> RemoteError:
         at = self._client.base_url
         return RemoteError(f"no balancer answers at {at} ({error}); does it run?")
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer.reason_phrase
 
 
 def _path(component: str, backend: str) -> str:

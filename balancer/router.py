@@ -41,7 +41,7 @@ from balancer.health import Order, State
 from balancer.orders import Orders
 from balancer.pool import Backend, Pool
 from balancer.records import Record
-from balancer.stanza import IQ_TYPES, Stanza, bare, domain, is_address, quote_attribute, with_id
+from balancer.stanza import IQ_TYPES, MAX_ID, Stanza, bare, domain, is_address, quoted, with_id
 from balancer.strategy import Strategy
 from balancer.upward import Upward
 
@@ -165,7 +165,7 @@ class Router:
         self.counts.accepted += 1
         self.counts.from_server[kind] += 1
         if kind == "iq":
-            if id is None or type_ not in IQ_TYPES:
+            if id is None or len(id) > MAX_ID or type_ not in IQ_TYPES:
                 return self.upward.answer(stanza, BAD_IQ, "bad_request")
             if type_ in ("result", "error"):
                 return self._reply_from_server(stanza, now)
@@ -232,7 +232,7 @@ class Router:
         if not is_address(to):
             return self.upward.answer_backend(backend, stanza, BAD_TO, "jid_malformed")
         if kind == "iq":
-            if stanza.id is None or type_ not in IQ_TYPES:
+            if stanza.id is None or len(stanza.id) > MAX_ID or type_ not in IQ_TYPES:
                 return self.upward.answer_backend(backend, stanza, BAD_IQ, "bad_request")
             if reply:
                 return [self._orphan(stanza, "late_reply")]
@@ -264,8 +264,8 @@ class Router:
         assert stanza.sender is not None
         assert stanza.id is not None
         result = (
-            f"<iq type='result' id='{quote_attribute(stanza.id)}'"
-            f" from='{quote_attribute(stanza.to)}' to='{quote_attribute(stanza.sender)}'/>"
+            f"<iq type='result' id={quoted(stanza.id)}"
+            f" from={quoted(stanza.to)} to={quoted(stanza.sender)}/>"
         )
         self.counts.answered["control"] += 1
         answer = self.upward.tell(backend, result.encode(), "iq", "control")

@@ -40,6 +40,7 @@ class Service:
         self.reloaded = time.time()  # when a configuration was last taken, since the epoch
         self.reload_failed = False
         self.stopping = False
+        self.ended = asyncio.Event()  # for those who watch
         self._ticking: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -77,6 +78,7 @@ class Service:
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.wait({self._ticking})
+        self.ended.set()
         log.info("stopped")
 
     async def reload(self, config: Config) -> None:

@@ -22,6 +22,13 @@ STREAM_NS: Final = "http://etherx.jabber.org/streams"
 STANZA_ERROR_NS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
 STREAM_ERROR_NS: Final = "urn:ietf:params:xml:ns:xmpp-streams"
 PING_NS: Final = "urn:xmpp:ping"
+#: What expat is to write between a namespace and a name: nothing that can stand in either, or a
+#: stranger's namespace with a space in it would be a "syntax error".
+SEPARATOR: Final = "\x01"
+
+#: Characters an iq's id may have: an answer must repeat it, and ours must fit into a stanza.
+MAX_ID: Final = 4096
+
 #: What the balancer and its backends say to each other, and nobody else hears.
 CONTROL_NS: Final = "urn:xmpp-balancer:0"
 
@@ -92,9 +99,20 @@ def is_address(jid: str) -> bool:
     return _ADDRESS.fullmatch(jid) is not None
 
 
-def quote_attribute(value: str) -> str:
-    """A value as it stands between single quotes; what a parser would fold into a space is kept."""
-    return escape(value, {"'": "&apos;", '"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+def quoted(value: str) -> str:
+    """A value with the quotes round it; what a parser would fold into a space is kept.
+
+    With those quotes of which there are fewer within, so that it is never longer than it came: a
+    server closes the stream of who sends too large a stanza.
+    """
+    value = value.replace("&", "&amp;").replace("<", "&lt;")
+    mark, entity = ("'", "&apos;") if value.count("'") <= value.count('"') else ('"', "&quot;")
+    for character, written in ((mark, entity), *_FOLDED):
+        value = value.replace(character, written)
+    return f"{mark}{value}{mark}"
+
+
+_FOLDED: Final = (("\n", "&#10;"), ("\r", "&#13;"), ("\t", "&#9;"))
 
 
 # One attribute of a start tag; the tag has been through a parser, so this can be this simple.
@@ -126,7 +144,7 @@ def with_id(data: bytes, value: str) -> bytes:
     match = _ID.match(data)
     assert match is not None, "only a stanza that has an id can get another"
     start, end = match.span(2)
-    return b"".join((data[:start], b"'", quote_attribute(value).encode(), b"'", data[end:]))
+    return b"".join((data[:start], quoted(value).encode(), data[end:]))
 
 
 def without_xmlns(data: bytes) -> bytes:
@@ -147,7 +165,7 @@ def with_prefixes(data: bytes, prefixes: Mapping[str, str]) -> bytes:
     """
     tag = data[: start_tag_end(data)]
     declarations = [
-        f" xmlns:{prefix}='{quote_attribute(name)}'".encode()
+        f" xmlns:{prefix}={quoted(name)}".encode()
         for prefix, name in prefixes.items()
         if _attribute(b"xmlns:" + re.escape(prefix.encode())).match(tag) is None
     ]
@@ -183,7 +201,7 @@ def error_reply(stanza: Stanza, kind: str, condition: str, text: str) -> bytes |
     if not may_be_answered(stanza):
         return None
     attributes = {"from": stanza.to, "to": stanza.sender, "id": stanza.id}
-    given = "".join(f" {k}='{quote_attribute(v)}'" for k, v in attributes.items() if v is not None)
+    given = "".join(f" {k}={quoted(v)}" for k, v in attributes.items() if v is not None)
     return (
         f"<{stanza.kind} type='error'{given}><error type='{kind}'>"
         f"<{condition} xmlns='{STANZA_ERROR_NS}'/>"

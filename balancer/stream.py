@@ -32,7 +32,7 @@ from balancer.stanza import (
     STREAM_ERROR_NS,
     STREAM_NS,
     Stanza,
-    quote_attribute,
+    quoted,
 )
 
 _STREAM: Final = f"{STREAM_NS} stream"
@@ -252,7 +252,7 @@ class Initiator(Stream):
             self._opened = True
             self._out.append(
                 f"<?xml version='1.0'?><stream:stream xmlns:stream='{STREAM_NS}' "
-                f"xmlns='{ACCEPT_NS}' to='{quote_attribute(self._jid)}'>".encode()
+                f"xmlns='{ACCEPT_NS}' to={quoted(self._jid)}>".encode()
             )
 
     def _on_header(self, attributes: Mapping[str, str]) -> Event | None:
@@ -299,10 +299,10 @@ class Acceptor(Stream):
     def _ensure_opened(self) -> None:
         if not self._opened:
             self._opened = True
-            of = f" from='{quote_attribute(self.jid)}'" if self.jid else ""
+            of = f" from={quoted(self.jid)}" if self.jid else ""
             self._out.append(
                 f"<?xml version='1.0'?><stream:stream xmlns:stream='{STREAM_NS}' "
-                f"xmlns='{ACCEPT_NS}' id='{quote_attribute(self._id)}'{of}>".encode()
+                f"xmlns='{ACCEPT_NS}' id={quoted(self._id)}{of}>".encode()
             )
 
     def _on_header(self, attributes: Mapping[str, str]) -> Event | None:

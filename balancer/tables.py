@@ -50,7 +50,7 @@ def _table(component: Mapping[str, Any], before: Mapping[str, Any] | None, secon
     for each in component["backends"]:
         trip = each["round_trip"]
         table.add_row(
-            each["name"],
+            Text(each["name"]),  # not markup, whatever it calls itself
             Text(f"{each['state']} {duration(each['since'])}", _STYLES.get(each["state"], "")),
             str(each["weight"]),
             _traffic("sent", each, then.get(each["name"]), seconds),

@@ -13,17 +13,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+import structlog
 from lxml import etree
 
-from balancer.decisions import Answer, Decision, Drop, Forward, Refuse
+from balancer.decisions import Administer, Answer, Decision, Drop, Forward, Refuse
 from balancer.errors import BalancerError
 from balancer.pool import Backend
 from balancer.router import Router
 from balancer.stanza import ACCEPT_NS, Stanza, bare, domain
 from balancer.tree import parsed
 
+log = structlog.get_logger("tap")
+
 #: Stanzas that may wait for one who listens.
 WAITING: Final = 1000
+
+#: Bytes of their bodies that may wait too.
+WAITING_SIZE: Final = 4 << 20
 
 #: Namespaces that an expression may use by these prefixes.
 PREFIXES: Final = {
@@ -48,7 +54,8 @@ class TapError(BalancerError):
 class Seen(NamedTuple):
     """One stanza that passed, and what became of it.
 
-    ``time`` is in seconds since the epoch, ``children`` are the stanza's, as names and namespaces.
+    ``time`` is in seconds since the epoch, ``children`` are the stanza's, as names and namespaces,
+    ``size`` is in bytes.  Where bodies are not wanted, the stanza has no ``data``.
     """
 
     time: float
@@ -57,6 +64,7 @@ class Seen(NamedTuple):
     backend: str | None
     outcome: str
     children: tuple[str, ...]
+    size: int
 
 
 class Tap:
@@ -67,6 +75,7 @@ class Tap:
         kind: ``message``, ``presence`` or ``iq``.
         backend: the name of the backend it goes to or comes from.
         xpath: an XPath 1.0 expression, evaluated at the stanza; see `PREFIXES`.
+        bodies: whether the stanzas themselves are wanted.
 
     Raises:
         TapError: the expression cannot be used.
@@ -78,20 +87,32 @@ class Tap:
         kind: str | None = None,
         backend: str | None = None,
         xpath: str | None = None,
+        bodies: bool = False,
     ) -> None:
         self.missed = 0
+        self.bodies = bodies
+        self._room = WAITING_SIZE
         self._jid = jid
         self._kind = kind
         self._backend = backend
         self._xpath = _compiled(xpath) if xpath is not None else None
-        self._seen: asyncio.Queue[Seen] = asyncio.Queue(WAITING)
+        self._seen: asyncio.Queue[Seen | None] = asyncio.Queue(WAITING)
 
     def __repr__(self) -> str:
         return f"<Tap {self._seen.qsize()} waiting {self.missed} missed>"
 
-    async def next(self) -> Seen:
-        """The next stanza that fits."""
-        return await self._seen.get()
+    async def next(self) -> Seen | None:
+        """The next stanza that fits; ``None`` when there will be no more."""
+        seen = await self._seen.get()
+        if seen is not None:
+            self._room += len(seen.stanza.data)
+        return seen
+
+    def end(self) -> None:
+        """There will be no more: what is not read yet is not told."""
+        while not self._seen.empty():
+            self._seen.get_nowait()
+        self._seen.put_nowait(None)
 
     def show(self, seen: Seen, element: etree._Element) -> None:
         """Keep a stanza for the listener, if it fits."""
@@ -102,10 +123,14 @@ class Tap:
             return
         if self._xpath is not None and not self._matches(element):
             return
-        try:
-            self._seen.put_nowait(seen)
-        except asyncio.QueueFull:
+        if not self.bodies:
+            seen = seen._replace(stanza=stanza._replace(data=b""))
+        size = len(seen.stanza.data)
+        if self._seen.full() or size > self._room:
             self.missed += 1
+            return
+        self._room -= size
+        self._seen.put_nowait(seen)
 
     def _matches(self, element: etree._Element) -> bool:
         assert self._xpath is not None
@@ -126,6 +151,11 @@ class Taps:
 
     def __len__(self) -> int:
         return len(self._taps)
+
+    def end(self) -> None:
+        """The component goes, and with it what there is to see."""
+        for tap in self._taps:
+            tap.end()
 
     @contextmanager
     def listening(self, tap: Tap) -> Iterator[Tap]:
@@ -163,10 +193,16 @@ class Taps:
     def _show(
         self, stanza: Stanza, backend: Backend | None, verdict: list[Decision], *, inward: bool
     ) -> None:
-        element = parsed(stanza)
-        children = tuple(_name(child) for child in element)
+        try:
+            element = parsed(stanza)
+        except ValueError as error:  # nothing here may harm what passes
+            log.warning("a stanza that cannot be shown", reason=str(error))
+            return
+        children = tuple(_name(child) for child in element.iterchildren("*"))
         name = backend.name if backend else None
-        seen = Seen(time.time(), inward, stanza, name, _outcome(verdict, inward), children)
+        outcome = _outcome(verdict, inward)
+        size = len(stanza.data)
+        seen = Seen(time.time(), inward, stanza, name, outcome, children, size)
         for tap in self._taps:
             tap.show(seen, element)
 
@@ -176,7 +212,7 @@ def _compiled(expression: str) -> etree.XPath:
         made = etree.XPath(expression, namespaces=PREFIXES)
         made(etree.Element("nothing"))  # an unknown prefix is found only then
         return made
-    except etree.XPathError as error:
+    except (etree.XPathError, ValueError) as error:
         raise TapError(f"the XPath expression cannot be used: {error}") from None
 
 
@@ -204,6 +240,8 @@ def _outcome(verdict: list[Decision], inward: bool) -> str:
                 return f"refused: {condition}"
             case Drop(_, reason):
                 return f"let go: {reason}"
+            case Administer():
+                return "answered: admin"
             case _:
                 pass
     return "held"

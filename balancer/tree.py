@@ -6,13 +6,22 @@ from typing import Final
 
 from lxml import etree
 
-from balancer.stanza import ACCEPT_NS, Stanza
+from balancer.stanza import ACCEPT_NS, STREAM_NS, Stanza
 
-# What comes here has been through a stricter parser; this one must not be clever either.
-_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True)
+# It refuses what the stream's own parser takes, an xml:id twice for one: then it must do its best.
+_PARSER: Final = etree.XMLParser(
+    resolve_entities=False, no_network=True, huge_tree=True, recover=True
+)
 
 
 def parsed(stanza: Stanza) -> etree._Element:
-    """The root of a stanza, in the namespace of its stream."""
-    stream = b"<s xmlns='%s'>%s</s>" % (ACCEPT_NS.encode(), stanza.data)
-    return etree.fromstring(stream, _PARSER)[0]
+    """The root of a stanza, in the namespace of its stream.
+
+    Raises:
+        ValueError: there is no way to see it as a tree.
+    """
+    start = f"<s xmlns='{ACCEPT_NS}' xmlns:stream='{STREAM_NS}'>".encode()
+    try:
+        return etree.fromstring(start + stanza.data + b"</s>", _PARSER)[0]
+    except (etree.LxmlError, IndexError, TypeError) as error:
+        raise ValueError(f"not to be seen as a tree: {error}") from error

@@ -31,6 +31,9 @@ from balancer.stanza import Stanza, error_reply
 #: Backends' own requests that are remembered, and for how many seconds.
 ASKED = (50_000, 300.0)
 
+#: Bytes an answer of ours may have: far below what a server takes from a component.
+MAX_ANSWER = 128 * 1024
+
 
 class _Up(NamedTuple):
     """What waits for the server: a backend's stanza, or, with the reason, our answer to one."""
@@ -55,7 +58,6 @@ class Upward:
         self._counts = counts
         self._budget = Budget(*rules.budget)
         self._queue: Queue[_Up] = Queue(self._budget)
-        self._ours = 0  # of what is queued: not stanzas that were accepted
 
     def __repr__(self) -> str:
         return f"<Upward {'connected' if self.connected else 'away'} {self.held} held>"
@@ -72,8 +74,8 @@ class Upward:
 
     @property
     def held(self) -> int:
-        """Backends' stanzas that wait for the server."""
-        return len(self._queue) - self._ours
+        """Stanzas that wait for the server, and those whose answers do."""
+        return len(self._queue)
 
     def configure(self, rules: Rules) -> None:
         """Go on under other rules."""
@@ -105,17 +107,19 @@ class Upward:
         if data is None:
             self._counts.dropped[reason, stanza.kind] += 1
             return [Drop(stanza, reason)]
+        if len(data) > MAX_ANSWER:
+            self._counts.orphaned["unanswerable"] += 1
+            return [Drop(stanza, "unanswerable")]
         return self.answer_with(stanza, data, reason)
 
     def answer_with(self, stanza: Stanza, data: bytes, reason: str) -> list[Decision]:
         """Answer a stanza of the server's, in our own words."""
-        self._counts.answered[reason] += 1
         if self.connected:
+            self._counts.answered[reason] += 1
             self._counts.to_server[stanza.kind] += 1
             return [Answer(None, data, reason)]
         # The server still knows who asked, and hears it when it is back.
         self._queue.put_back(Held(_Up(None, stanza, data, reason), len(data), NEVER))
-        self._ours += 1
         return []
 
     def answer_backend(
@@ -143,7 +147,6 @@ class Upward:
         """The server is there: everything that waited goes out in order."""
         self.connected = True
         held = [each.item for each in self._queue.pop_all()]
-        self._ours = 0
         return [self._forward(up, now) for up in held]
 
     def down(self, now: float) -> list[Decision]:
@@ -171,13 +174,10 @@ class Upward:
     def give_up(self) -> list[Decision]:
         """The balancer stops and the server is away: answer what waits for it."""
         held = [each.item for each in self._queue.pop_all()]
-        self._ours = 0
         decisions: list[Decision] = []
         for up in held:
             if up.backend is None or up.stanza.is_reply:
                 # Who asked cannot be told any more.
-                if up.backend is None:
-                    self._counts.answered[up.reason] -= 1
                 self._counts.dropped["server_away", up.stanza.kind] += 1
                 decisions.append(Drop(up.stanza, "server_away"))
             else:
@@ -186,7 +186,9 @@ class Upward:
 
     def _forward(self, up: _Up, now: float) -> Forward:
         self._counts.to_server[up.stanza.kind] += 1
-        if up.backend is not None:
+        if up.backend is None:
+            self._counts.answered[up.reason] += 1
+        else:
             self._counts.delivered += 1
             if up.stanza.is_request:
                 self._ask(up.backend, up.stanza, now)

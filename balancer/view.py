@@ -110,13 +110,12 @@ class SeenView(BaseModel):
     missed: int
 
 
-def seen_view(seen: Seen, missed: int, *, bodies: bool) -> SeenView:
+def seen_view(seen: Seen, missed: int) -> SeenView:
     """A stanza that somebody listens for.
 
     Args:
         seen: that stanza.
         missed: how many before it came too fast.
-        bodies: whether its content is wanted too.
     """
     kind, to, sender, id, type_, data, _ = seen.stanza
     return SeenView(
@@ -130,8 +129,8 @@ def seen_view(seen: Seen, missed: int, *, bodies: bool) -> SeenView:
         backend=seen.backend,
         outcome=seen.outcome,
         children=seen.children,
-        size=len(data),
-        xml=data.decode() if bodies else None,
+        size=seen.size,
+        xml=data.decode() if data else None,
         missed=missed,
     )
 

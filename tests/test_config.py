@@ -376,3 +376,13 @@ def test_a_token_is_a_secret_like_any_other(write: Write, tmp_path: Path) -> Non
     assert config.admin.token is not None
     assert config.admin.token.get_secret_value() == "t0ken"
     assert "t0ken" not in redacted(config)
+
+
+def test_a_token_travels_in_a_header() -> None:
+    overrides = {
+        "admin.token": "schlüssel",
+        "component": [{"jid": "a.example", "secret": "x", "backend_secret": "y"}],
+    }
+    with pytest.raises(ConfigError, match=r"admin\.token: must be printable ASCII") as wrong:
+        load(None, environ={}, overrides=overrides)
+    assert "schl" not in str(wrong.value)

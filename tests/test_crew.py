@@ -760,6 +760,17 @@ def test_an_order_for_who_has_gone_holds_when_it_is_back() -> None:
     assert repr(made.checkup) == f"<Checkup of {made.pool!r}>"
 
 
+def test_an_order_for_who_is_forgotten_can_be_taken_back() -> None:
+    made = router("a", "b")
+    made.orders.order("a", Order.MAINT, 0)
+    made.crew.leave(backend(made, "a"), 1, orderly=True)
+    made.tick(1000)
+    assert "a" not in made.crew.records
+    assert made.orders.order("a", Order.READY, 1001) == []
+    made.join(Backend("a"), 1002)
+    assert made.state("a") == "starting"
+
+
 def test_what_became_of_a_backend_is_counted() -> None:
     made = router("a", "b")
     made.tick(0)

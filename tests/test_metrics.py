@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from balancer.decisions import Refuse
+from balancer.health import Order
 from balancer.metrics import AT_ONCE, Exporter, families
 from balancer.metrics.delivery import errors
 from balancer.pool import Backend
@@ -106,6 +107,50 @@ def test_histograms_can_be_added_up() -> None:
             made.from_backend(backend, reply(each), 2)
     assert value(service, "iq_duration_seconds_count", backend="") == 2
     assert value(service, "backend_health_check_duration_seconds_count", backend="") == 0
+
+
+def test_a_sum_does_not_go_back_when_a_backend_is_forgotten() -> None:
+    service = with_backends("a", **{"admin.per_backend_histograms": "false"})
+    made = router(service)
+    (a,) = made.pool
+    made.from_server(request("1"), 1)
+    made.from_backend(a, reply(request("1")), 2)
+    made.crew.leave(a, 3, orderly=True)
+    made.tick(1000)
+    assert "a" not in made.crew.records
+    assert value(service, "iq_duration_seconds_count") == 1
+
+
+def test_a_shorter_timeout_makes_no_time_negative() -> None:
+    service = with_backends("a")
+    made = router(service)
+    (a,) = made.pool
+    made.from_server(request("1"), 1)
+    made.delivery.inflight.timeout = 1
+    made.from_backend(a, reply(request("1")), 2)
+    assert value(service, "iq_duration_seconds_sum") >= 0
+
+
+def test_a_state_that_does_not_show_is_not_entered() -> None:
+    service = with_backends("a", "b")
+    made = router(service)
+    made.orders.order("a", Order.MAINT, 1)
+    for now in range(2, 60):
+        made.tick(now)  # its checks fail meanwhile
+    assert value(service, "backend_state_changes_total", backend="a", state="maint") == 1
+    assert value(service, "backend_state_changes_total", backend="b", state="down") == 1
+
+
+def test_an_answer_is_counted_when_it_is_written() -> None:
+    service = with_backends()
+    made = router(service)
+    made.server_down(0)
+    made.from_server(request("1"), 0)
+    made.tick(100)
+    assert value(service, "stanza_errors_total", reason="queue_timeout") == 0
+    made.server_up(101)
+    assert value(service, "stanza_errors_total", reason="queue_timeout") == 1
+    assert not made.missing()
 
 
 def test_who_has_gone_is_down_until_it_is_forgotten() -> None:

@@ -227,7 +227,7 @@ def test_a_reply_comes_back_under_the_id_of_its_request(id: str, name: str, type
     assert isinstance(back, Forward)
     assert back.backend is asks
     assert read(back.data) == answer._replace(id=id, data=back.data)
-    assert back.data.partition(b">")[2] == answer.data.partition(b">")[2]
+    assert back.data.partition(b"<q")[2] == answer.data.partition(b"<q")[2]
 
 
 def test_two_backends_use_the_same_id() -> None:

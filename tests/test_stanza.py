@@ -14,7 +14,7 @@ from balancer.stanza import (
     error_reply,
     is_address,
     may_be_answered,
-    quote_attribute,
+    quoted,
     start_tag_end,
     with_id,
     with_last_child,
@@ -44,7 +44,7 @@ def test_parts_of_a_jid(jid: str, bare_jid: str, host: str) -> None:
 
 def test_a_quoted_attribute_survives_a_parser() -> None:
     value = "<a> & 'b' \"c\"\n\r\td"
-    assert ElementTree.fromstring(f"<x y='{quote_attribute(value)}'/>").get("y") == value
+    assert ElementTree.fromstring(f"<x y={quoted(value)}/>").get("y") == value
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_without_xmlns(before: bytes, after: bytes) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (b"<iq/>", b"<iq xmlns:p='urn:&apos;'/>"),
-        (b"<iq id='1'>t</iq>", b"<iq xmlns:p='urn:&apos;' id='1'>t</iq>"),
+        (b"<iq/>", b'''<iq xmlns:p="urn:'"''' b"/>"),
+        (b"<iq id='1'>t</iq>", b'''<iq xmlns:p="urn:'"''' b" id='1'>t</iq>"),
         (b"<iq xmlns:p = 'own'/>", b"<iq xmlns:p = 'own'/>"),
-        (b"<iq xmlns:pq='o'/>", b"<iq xmlns:p='urn:&apos;' xmlns:pq='o'/>"),
-        (b"<iq><x xmlns:p='o'/></iq>", b"<iq xmlns:p='urn:&apos;'><x xmlns:p='o'/></iq>"),
+        (b"<iq xmlns:pq='o'/>", b'''<iq xmlns:p="urn:'"''' b" xmlns:pq='o'/>"),
+        (b"<iq><x xmlns:p='o'/></iq>", b'''<iq xmlns:p="urn:'"''' b"><x xmlns:p='o'/></iq>"),
         # a value that looks like a declaration
-        (b"<iq id=' xmlns:p='/>", b"<iq xmlns:p='urn:&apos;' id=' xmlns:p='/>"),
+        (b"<iq id=' xmlns:p='/>", b'''<iq xmlns:p="urn:'"''' b" id=' xmlns:p='/>"),
     ],
 )
 def test_with_prefixes(before: bytes, after: bytes) -> None:

@@ -42,7 +42,10 @@ def collect(components: Sequence[Component], *, histograms: bool) -> Iterator[Me
     for component in components:
         jid = component.config.jid
         checks, requests = Histogram(), Histogram()  # of all together
-        for name, record in component.router.crew.records:
+        records = component.router.crew.records
+        checks.add(records.forgotten_checks)
+        requests.add(records.forgotten_iqs)
+        for name, record in records:
             if histograms:
                 observe(duration, [jid, name], record.check_time)
                 observe(answers, [jid, name], record.iq_time)

@@ -46,14 +46,14 @@ def collect(components: Sequence[Component]) -> Iterator[Metric]:
     for component in components:
         jid, connector, link = component.config.jid, component.connector, component.connector.link
         connected.add_metric([jid], connector.state is LinkState.UP)
-        attempts.add_metric([jid], connector.attempts)
-        for reason, count in every(_FAILURES, connector.failures):
+        attempts.add_metric([jid], component.tally.attempts)
+        for reason, count in every(_FAILURES, component.tally.failures):
             failures.add_metric([jid, reason], count)
-        for reason, count in every(_DISCONNECTS, connector.disconnects):
+        for reason, count in every(_DISCONNECTS, component.tally.disconnects):
             disconnects.add_metric([jid, reason], count)
-        last.add_metric([jid], connector.last_connect or 0)
+        last.add_metric([jid], component.tally.last_connect or 0)
         for kind, count in every(KINDS, component.router.counts.to_server):
             sent.add_metric([jid, kind], count)
-        in_size.add_metric([jid], connector.in_size + (link.in_size if link else 0))
-        out_size.add_metric([jid], connector.out_size + (link.out_size if link else 0))
+        in_size.add_metric([jid], component.tally.in_size + (link.in_size if link else 0))
+        out_size.add_metric([jid], component.tally.out_size + (link.out_size if link else 0))
     yield from (connected, attempts, failures, disconnects, last, sent, in_size, out_size)

@@ -127,3 +127,13 @@ async def test_what_waited_comes_after_the_handshake(prosody: XmppServer) -> Non
             await backend.join()
             assert b"<body>early</body>" in await backend.hear(b"</message>")
         await disconnect(alice)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a&#10;b"])
+async def test_a_name_that_nobody_could_type(prosody: XmppServer, name: str) -> None:
+    async with (
+        balancing(prosody) as service,
+        RawBackend(service.listener.port, f"{JID}/{name}") as backend,
+    ):
+        with pytest.raises(AssertionError, match="improper-addressing"):
+            await backend.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -98,3 +99,32 @@ async def test_numbers_of_real_traffic(asked: tuple[Service, httpx.AsyncClient])
         count = f"{mine}backend_health_check_duration_seconds_count"
         assert samples[count, JID, "worker-1"] >= 1
         assert samples[f"{mine}event_loop_lag_seconds_count",] > 0
+
+
+async def test_who_watches_is_told_of_the_end(asked: tuple[Service, httpx.AsyncClient]) -> None:
+    service, client = asked
+    mine = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        client.stream("GET", "/api/v1/events") as events,
+        client.stream("GET", f"/api/v1/components/{JID}/tap", headers=mine) as tap,
+    ):
+        heard = events.aiter_lines()
+        assert (await anext(heard)).startswith("event: ")
+        await until(lambda: service.components[JID].taps)
+        await service.stop()
+        async with asyncio.timeout(20):
+            assert [line async for line in heard]
+            assert [line async for line in tap.aiter_lines()] == []
+
+
+async def test_counts_of_the_link_go_on_with_another_secret(
+    asked: tuple[Service, httpx.AsyncClient],
+) -> None:
+    service, _ = asked
+    component = service.components[JID]
+    before = component.tally.in_size + 0
+    await component.connect_anew(component.connector._server)
+    await until(lambda: component.connector.state.value == "up")
+    assert component.tally.attempts == 2
+    assert component.tally.disconnects == {"local": 1}
+    assert component.tally.in_size > before
