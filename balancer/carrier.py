@@ -196,3 +196,12 @@ class Carrier:
                 )
             case Drop(_, reason):
                 log.debug("let go", component=self.jid, reason=reason)
+
+
+def how_it_ended(backend: Backend, link: Link) -> str:
+    """In a word, for the counters: closed and drained is good order, everything else is not."""
+    if link.failure is not None:
+        return "stream_error" if link.failure.by_peer else "refused"
+    if backend.closing:
+        return "drained"
+    return "closed" if link.stream.is_closed() else "lost"

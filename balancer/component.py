@@ -17,7 +17,7 @@ from typing import Final, cast
 import structlog
 
 from balancer.acknowledging import acknowledging
-from balancer.carrier import Carrier, Read
+from balancer.carrier import Carrier, Read, how_it_ended
 from balancer.config import ComponentConfig, HealthConfig, ServerConfig
 from balancer.connector import Connector, LinkState, Tally
 from balancer.deciding import BATCH, Decider, Listening
@@ -256,7 +256,7 @@ class Component:
         backend = self.carrier.backend(link)
         if backend is not None:
             self._forget(backend)
-            how = _how_it_ended(backend, link)
+            how = how_it_ended(backend, link)
             backend.record.disconnects[how] += 1
             reason = str(link.failure) if link.failure else how
             if how == "lost":
@@ -352,15 +352,6 @@ class Component:
         elif self.upstream_paused and not crowded:
             link.resume()
         self.upstream_paused = crowded
-
-
-def _how_it_ended(backend: Backend, link: Link) -> str:
-    """In a word, for the counters: closed and drained is good order, everything else is not."""
-    if link.failure is not None:
-        return "stream_error" if link.failure.by_peer else "refused"
-    if backend.closing:
-        return "drained"
-    return "closed" if link.stream.is_closed() else "lost"
 
 
 def _report(task: asyncio.Task[None]) -> None:

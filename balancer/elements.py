@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from balancer.stanza import Stanza
+from balancer.stanza import ACCEPT_NS, CLIENT_NS, KINDS, SEPARATOR, Stanza
 
 
 class Header(NamedTuple):
@@ -36,3 +36,27 @@ class Violation(NamedTuple):
 
 
 Event = Header | Stanza | Element | Closed | Violation
+
+
+class Written(NamedTuple):
+    """A stanza by expat's name for it, and how it is written: its name has no prefix."""
+
+    kind: str
+    end: bytes
+    length: int
+    end_starts: bytes
+    starts: frozenset[bytes]
+
+
+#: The stanzas there are, by expat's name for them.
+STANZAS: Final = {
+    f"{ns}{SEPARATOR}{kind}": Written(
+        kind,
+        f"</{kind}>".encode(),
+        len(kind) + 3,
+        f"</{kind}".encode(),
+        frozenset(f"<{kind}{after}".encode() for after in " \t\r\n/>"),
+    )
+    for ns in (ACCEPT_NS, CLIENT_NS)
+    for kind in KINDS
+}

@@ -21,17 +21,15 @@ Restricted XML (RFC 6120 §11.1): no comment, processing instruction, document t
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 from xml.parsers import expat
 
 from balancer.clues import CHILDREN
-from balancer.elements import Closed, Element, Event, Header, Violation
+from balancer.elements import STANZAS, Closed, Element, Event, Header, Violation
 from balancer.errors import StreamViolation
 from balancer.looking import TOO_DEEP, Looking
 from balancer.stanza import (
-    ACCEPT_NS,
     CLIENT_NS,
-    KINDS,
     NO_CLUES,
     SEPARATOR,
     STREAM_NS,
@@ -48,27 +46,6 @@ RENEW_AFTER: Final = 1 << 18
 MAX_HEADER: Final = 1 << 14
 
 
-class _Known(NamedTuple):
-    """A stanza by expat's name for it, and how it is written: its name has no prefix."""
-
-    kind: str
-    end: bytes
-    length: int
-    end_starts: bytes
-    starts: frozenset[bytes]
-
-
-_STANZAS: Final = {
-    f"{ns}{SEPARATOR}{kind}": _Known(
-        kind,
-        f"</{kind}>".encode(),
-        len(kind) + 3,
-        f"</{kind}".encode(),
-        frozenset(f"<{kind}{after}".encode() for after in " \t\r\n/>"),
-    )
-    for ns in (ACCEPT_NS, CLIENT_NS)
-    for kind in KINDS
-}
 _new = tuple.__new__
 _PREFIXED_TEXT: Final = "a stanza's own namespace may not have a prefix (RFC 6120 §4.8.5)"
 _TEXT_BETWEEN: Final = "text between stanzas"
@@ -299,7 +276,7 @@ class Framer:
         if buffer[start] != 0x3C:  # "<": nothing stands between two stanzas as a rule
             start = self._skip_gap(buffer, start)
         end = self._parser.CurrentByteIndex - base
-        known = _STANZAS.get(name)
+        known = STANZAS.get(name)
         if known is None:
             self._end_other(name, buffer, start, end)
             return
