@@ -18,9 +18,10 @@ from backends import control
 from backends.acknowledging import Acknowledgements
 from backends.connection import Connection
 from backends.dispatching import Dispatch
-from backends.errors import StanzaError
+from backends.errors import StanzaError, error_reply, may_be_answered
 from backends.handlers import Handlers
 from backends.jobs import Jobs
+from backends.xml import is_too_deep
 
 log = structlog.get_logger("backend")
 
@@ -227,10 +228,21 @@ class Backend(Connection):
         self.counts[f"received {stanza.name}"] += 1
         self._dispatch.arrives(self.acknowledgements.received())
         try:
-            super().recv_stanza(stanza)
+            if is_too_deep(stanza.xml):
+                self._refuse(stanza)
+            else:
+                super().recv_stanza(stanza)
+        except Exception as error:  # out of here it would cost the connection
+            log.error("a stanza could not be handled", stanza=stanza.name, exc_info=error)
         finally:
             self._dispatch.passed()
         return None
+
+    def _refuse(self, stanza: RootStanza) -> None:
+        """Answer what is nested so deeply that nothing of it can be copied."""
+        stanza.xml[:] = []
+        if may_be_answered(stanza):
+            self.send(error_reply(stanza, StanzaError("not-acceptable", "nested too deeply")))
 
     def send(self, data: StanzaBase | str, use_filters: bool = True) -> None:
         super().send(data, use_filters)
@@ -252,6 +264,9 @@ class Backend(Connection):
         super().connection_made(transport, send_event)
         self._adjust_reading()
 
+    def asked(self) -> None:
+        self._adjust_reading()
+
     def _adjust_reading(self) -> None:
         """Read no more while there is enough to do.
 
@@ -261,7 +276,9 @@ class Backend(Connection):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        full = len(self.jobs) >= self.jobs.bound and not self.acknowledgements.enabled
+        # Nor while handlers wait for answers, which are to be read too.
+        waits = self.acknowledgements.enabled or self.asking > 0
+        full = len(self.jobs) >= self.jobs.bound and not waits
         if full and transport.is_reading():
             transport.pause_reading()
         elif not full and not transport.is_reading():

@@ -24,7 +24,7 @@ from backends.errors import StanzaError, received
 from backends.outbox import Outbox
 from backends.reconnecting import Address, Attempts, address
 from backends.tracing import Trace
-from backends.xml import is_too_large, loses_attributes, written
+from backends.xml import cleanse, is_too_large, loses_attributes, written
 
 log = structlog.get_logger("backend")
 
@@ -71,10 +71,12 @@ class Connection(ComponentXMPP):
         self.outbox = Outbox()
         self.trace = Trace()
         self.counts: Counter[str] = Counter()
+        self.asking = 0  # requests of our own that wait for their answers
         self.attempts = Attempts([address(each) for each in servers])
         self.offline = asyncio.Event()
         self.offline.set()
         self._condition: str | None = None
+        self._where: Address | None = None
         self.add_event_handler("session_start", self._started)
         self.add_event_handler("stream_error", self._stream_error)
         self.add_event_handler("connection_failed", self._connection_failed)
@@ -105,6 +107,7 @@ class Connection(ComponentXMPP):
     async def _connect_once(self, where: Address) -> None:
         """One connection, from the attempt to its end."""
         self._condition = None
+        self._where = where
         self.offline.clear()
         self.connect(where.host, where.port)
         try:
@@ -149,12 +152,16 @@ class Connection(ComponentXMPP):
             namespace, _, name = child.tag.removeprefix("{").partition("}")
             if namespace == _STREAM_ERROR_NS and name != "text":
                 self._condition = name
-        log.warning("stream error", condition=self._condition, text=error["text"])
+        log.warning("stream error", **self._who(), condition=self._condition, text=error["text"])
 
     def _connection_failed(self, error: object) -> None:
-        log.warning("no connection", error=str(error))
+        log.warning("no connection", **self._who(), error=str(error))
         self.cancel_connection_attempt()  # slixmpp would go on by itself, to this address alone
         self.offline.set()
+
+    def _who(self) -> dict[str, str | None]:
+        """Who we are, for the log."""
+        return {"server": str(self._where), "jid": self.boundjid.bare, "backend": self.name}
 
     def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
         sock = transport.get_extra_info("socket")
@@ -210,6 +217,7 @@ class Connection(ComponentXMPP):
                 cost the whole stream, and all that is under way on it.
         """
         if isinstance(data, RootStanza):
+            cleanse(data.xml)
             self._check_addresses(data)
             _rename_error(data.xml, "jabber:client", ACCEPT_NS)
             if loses_attributes(data.xml):
@@ -245,6 +253,8 @@ class Connection(ComponentXMPP):
             StanzaError: the answer is an error.
             TimeoutError: there is none in time.
         """
+        self.asking += 1
+        self.asked()
         try:
             return cast(Iq, await iq.send(timeout=timeout))
         except IqTimeout:
@@ -252,6 +262,12 @@ class Connection(ComponentXMPP):
             raise TimeoutError(f"no answer from {iq['to']} in {timeout} s") from None
         except IqError as error:
             raise received(error.iq) from None
+        finally:
+            self.asking -= 1
+            self.asked()
+
+    def asked(self) -> None:
+        """A request of our own has begun to wait for its answer, or has ended."""
 
 
 def _rename_error(xml: Element, old: str, new: str) -> None:

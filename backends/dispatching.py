@@ -91,7 +91,9 @@ class Dispatch(BaseHandler):
         return bool(self._rules)
 
     def _answered_elsewhere(self, stanza: RootStanza) -> bool:
-        return is_request(stanza) and payload_namespace(stanza) in self.answered
+        # slixmpp answers those of type get alone.
+        asks = stanza.name == "iq" and stanza.xml.get("type") == "get"
+        return asks and payload_namespace(stanza) in self.answered
 
     def run(self, payload: StanzaBase) -> None:
         """Start the handlers of a stanza."""
@@ -126,8 +128,7 @@ class Dispatch(BaseHandler):
         """Run the handlers of a stanza, and send what they return."""
         try:
             for rule in rules:
-                async with asyncio.timeout(self._timeout):
-                    returned = await rule.handler(stanza)
+                returned = await self._ask(rule, stanza, alone=all(r.watches for r in rules))
                 if returned is not None:
                     self.answer(stanza, returned)
             if self._owes(stanza):
@@ -141,6 +142,18 @@ class Dispatch(BaseHandler):
             self._failed(stanza, RuntimeError(f"what it waited for was cancelled: {cancelled}"))
         except Exception as exception:
             self._failed(stanza, exception)
+
+    async def _ask(self, rule: Rule, stanza: RootStanza, *, alone: bool) -> object:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await rule.handler(stanza)
+        except Exception as exception:
+            if alone or not rule.watches:
+                raise
+            # Who only watches must not be in the way of who handles it.
+            self._answers_to.counts["failed"] += 1
+            log.error("a filter failed", filter=rule.name, exc_info=exception)
+            return None
 
     def _failed(self, stanza: RootStanza, exception: Exception) -> None:
         self._answers_to.counts["failed"] += 1

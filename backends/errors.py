@@ -13,6 +13,8 @@ from slixmpp.exceptions import IqError, IqTimeout, XMPPError
 from slixmpp.stanza.rootstanza import RootStanza
 from slixmpp.types import ErrorConditions, ErrorTypes
 
+from backends.xml import clean
+
 CONDITION_NS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 
@@ -132,5 +134,5 @@ def error_reply(stanza: RootStanza, error: StanzaError) -> RootStanza:
     details["condition"] = error.condition
     details["type"] = error.etype
     if error.text:
-        details["text"] = error.text
+        details["text"] = clean(error.text)
     return reply

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from slixmpp import JID
+from slixmpp.jid import InvalidJID
 
+from backends import control
 from backends.backend import CONCURRENCY, Backend
+from backends.reconnecting import address
 
 #: Where the secret is looked for: arguments are for everyone on the machine to see.
 SECRET_VARIABLE = "BACKEND_SECRET"
@@ -66,6 +70,10 @@ def settings(
     given = options.parse_args(arguments)
     if not given.secret:
         options.error(f"give --secret or --secret-file, or set {SECRET_VARIABLE}")
+    try:
+        _check(given)
+    except (ValueError, InvalidJID) as error:
+        options.error(str(error) or f"{given.jid!r} is no JID")
     configure_log(given.log, "DEBUG" if given.debug else "INFO")
     return given, {
         "jid": given.jid,
@@ -77,6 +85,17 @@ def settings(
     }
 
 
+def _check(given: argparse.Namespace) -> None:
+    """What `Backend` would refuse, while it can be said in a line."""
+    JID(given.jid)
+    for server in given.server or ():
+        address(server)
+    if given.weight is not None:
+        control.weight(given.weight)
+    if given.concurrency < 1:
+        raise ValueError("--concurrency must be at least 1")
+
+
 def start(
     backend: Backend,
     given: argparse.Namespace,
@@ -86,7 +105,12 @@ def start(
     if given.metrics_port is not None:
         from backends.metrics import expose
 
-        expose(backend, given.metrics_port)
+        try:
+            expose(backend, given.metrics_port)
+        except OSError as error:
+            why = f"cannot serve figures on port {given.metrics_port}: {error.strerror}"
+            print(why, file=sys.stderr)
+            raise SystemExit(3) from None
     if given.trace:
         backend.trace.on()
     backend.run(main)

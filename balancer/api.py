@@ -41,6 +41,7 @@ class Ordered(BaseModel):
     component: str
     backend: str
     state: str
+    weight: int
 
 
 def api(service: Service, access: Access) -> list[APIRouter]:
@@ -178,4 +179,6 @@ def _nobody(jid: str, name: str) -> HTTPException:
 
 def _ordered(component: Component, name: str) -> Ordered:
     state = component.router.state(name)
-    return Ordered(component=component.config.jid, backend=name, state=state)
+    backend = component.router.pool.get(name)
+    weight = backend.weight if backend else 0
+    return Ordered(component=component.config.jid, backend=name, state=state, weight=weight)

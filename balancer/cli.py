@@ -88,7 +88,7 @@ def demo(
     ] = None,
     jid: Annotated[str, typer.Option(help="The component's JID.")] = "svc.demo",
     secret: Annotated[str, typer.Option(help="The component's secret.")] = "demo",
-    backends: Annotated[int, typer.Option(min=1, max=64, help="Backend processes.")] = 4,
+    backends: Annotated[int, typer.Option(min=0, max=64, help="Backend processes.")] = 4,
     stay: Annotated[bool, typer.Option("--stay", help="Keep running afterwards.")] = False,
     port: Annotated[
         int | None, typer.Option(help="Where backends connect: 5348 with --stay, else any port.")

@@ -39,6 +39,9 @@ from balancer.service import Service
 #: Seconds for all backends to start and join.
 START_SECONDS: Final = 20.0
 
+#: Seconds for the server to accept us.
+SERVER_SECONDS: Final = 5.0
+
 #: Seconds without any answer after which the rest counts as lost.
 QUIET_SECONDS = 5.0
 
@@ -149,11 +152,20 @@ class _Show:
                 send = sender.send
             else:
                 account.intercepts = True
-            await self._exchange(account, send)
-            self.code = 0 if account.is_complete() else 1
-            self._print(account, backends)
+            if backends.names:
+                await self._exchange(account, send)
+                await self._acknowledged(component)
+                self._print(account, backends)
+            self.code = 0 if not backends.names or account.is_complete() else 1
             if options.stay:
                 await self._stay(service, secret)
+
+    async def _acknowledged(self, component: Component) -> None:
+        """Let backends say what they have received, or it would be redelivered as they leave."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_SECONDS):
+                while any(each.ledger for each in component.router.pool):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
 
     async def _stay(self, service: Service, secret: str) -> None:
         from balancer.admin import Admin
@@ -161,12 +173,16 @@ class _Show:
         admin = Admin(service.config.admin, service)
         await admin.start()
         try:
+            url = f"http://127.0.0.1:{admin.port}"
             self.console.print(
                 f"Backends can connect to 127.0.0.1:{service.listener.port}"
                 f" as {self._options.jid}, secret {secret}.\n"
-                f"The status page is http://127.0.0.1:{admin.port}/, its token {service.token}."
-                "  Ctrl-C ends.",
+                f"The status page is {url}/, or in the terminal:\n"
+                f"  export XMPP_BALANCER_ADMIN_TOKEN={service.token}\n"
+                f"  xmpp-balancer top --url {url}\n"
+                "Ctrl-C ends.",
                 markup=False,
+                soft_wrap=True,
             )
             await service.wait()
         finally:
@@ -175,6 +191,7 @@ class _Show:
     async def _joined(self, component: Component, backends: Backends) -> None:
         wanted = len(backends.names)
         deadline = time.monotonic() + START_SECONDS
+        patience = time.monotonic() + SERVER_SECONDS
         while len(component.router.pool) < wanted or not component.router.connected:
             if component.connector.state in (LinkState.REFUSED, LinkState.STANDBY):
                 raise DemoError(f"the server refuses us: {component.connector.reason}")
@@ -182,9 +199,11 @@ class _Show:
             if ended is not None:
                 raise DemoError(f"a backend ended with {ended}")
             if time.monotonic() > deadline:
-                why = f" ({component.connector.reason})" if component.connector.reason else ""
                 there = len(component.router.pool)
-                raise DemoError(f"{there} of {wanted} backends joined in time{why}")
+                raise DemoError(f"{there} of {wanted} backends joined in time")
+            if not component.router.connected and time.monotonic() > patience:
+                where, why = component.connector.address, component.connector.reason
+                raise DemoError(f"the server at {where} does not let us in: {why or 'no answer'}")
             await asyncio.sleep(0.02)
 
     # The exchange and its account.

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic import SecretStr
 
 from balancer.cli import DEFAULT_FILE, File, Settings, app, load_or_exit
-from balancer.configfile import CONFIG_VARIABLE
+from balancer.config import AdminConfig
+from balancer.configfile import CONFIG_VARIABLE, PREFIX
 
 if TYPE_CHECKING:
     from balancer.remote import Remote
@@ -27,7 +29,7 @@ def backend_names(incomplete: str) -> list[str]:
 
     file = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_FILE))
     try:
-        with Remote(load(file, environ=os.environ, overrides={})) as remote:
+        with Remote(load(file, environ=os.environ, overrides={}).admin) as remote:
             there = remote.status()
     except BalancerError:
         return []
@@ -83,9 +85,13 @@ def drain(
     """Give a backend no new conversations, let it finish, and end its stream."""
     with calling(file, url) as remote:
         jid = remote.find(name, component)
+        before = _connection(remote, jid, name)
         _say(remote.order(jid, name, "drain"))
         end = time.monotonic() + wait
-        while wait and _is_there(remote, jid, name):
+        while wait and before is not None:
+            if _connection(remote, jid, name) != before:  # it may be back already
+                typer.echo(f"{name} has left")
+                return
             if time.monotonic() >= end:
                 typer.echo(f"{name} is still there after {wait:g} s", err=True)
                 raise typer.Exit(1)
@@ -128,26 +134,41 @@ def _works(component: dict[str, Any]) -> bool:
     return component["state"] == "up" and bool(states & {"up", "starting", "degraded"})
 
 
-def _is_there(remote: Remote, jid: str, name: str) -> bool:
-    return any(
-        each["name"] == name and each["connected"]
-        for component in remote.status()["components"]
-        if component["jid"] == jid
-        for each in component["backends"]
+def _connection(remote: Remote, jid: str, name: str) -> int | None:
+    return next(
+        (
+            each["connection"]
+            for component in remote.status()["components"]
+            if component["jid"] == jid
+            for each in component["backends"]
+            if each["name"] == name
+        ),
+        None,
     )
 
 
 def _say(ordered: dict[str, Any]) -> None:
-    typer.echo(f"{ordered['component']}: {ordered['backend']} is in state {ordered['state']}")
+    typer.echo(
+        f"{ordered['component']}: {ordered['backend']} is in state {ordered['state']},"
+        f" weight {ordered['weight']}"
+    )
 
 
 @contextmanager
 def calling(file: Path, url: str | None, settings: Sequence[str] = ()) -> Iterator[Remote]:
-    """A running balancer to talk to; what goes wrong ends the command with exit status 1."""
+    """A running balancer to talk to; what goes wrong ends the command with exit status 1.
+
+    With an address, and no configuration here, only the token is needed: from the environment.
+    """
     from balancer.remote import Remote, RemoteError
 
     try:
-        with Remote(load_or_exit(file, settings), url) as remote:
+        if url is not None and not file.exists():
+            token = os.environ.get(f"{PREFIX}ADMIN_TOKEN")
+            admin = AdminConfig(token=SecretStr(token) if token else None)
+        else:
+            admin = load_or_exit(file, settings).admin
+        with Remote(admin, url) as remote:
             yield remote
     except RemoteError as error:
         typer.echo(f"xmpp-balancer: {error}", err=True)

@@ -7,11 +7,16 @@ the name a backend asks for, else its credential's, else the lowest free number.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
+from typing import Final
 from urllib.parse import quote
 
 from balancer.health import Health, HealthRules, Order, State
 from balancer.ledger import Ledger
 from balancer.records import Record
+
+#: Tells one connection of a name from the next.
+_NUMBERS: Final = count(1)
 
 
 class Backend:
@@ -24,12 +29,13 @@ class Backend:
     """
 
     __slots__ = ("acks", "announced", "asking", "closing", "congested", "frozen", "gone",
-                 "health", "ledger", "lingers", "moved", "name", "order", "ordered", "outstanding",
-                 "pongs", "quiet_since", "received", "record", "room", "seen", "share", "tag",
-                 "weight")  # fmt: skip
+                 "health", "ledger", "lingers", "moved", "name", "number", "order", "ordered",
+                 "outstanding", "pongs", "quiet_since", "received", "record", "room", "seen",
+                 "share", "tag", "weight")  # fmt: skip
 
     def __init__(self, name: str, weight: int = 1, health: Health | None = None) -> None:
         self.name = name
+        self.number = next(_NUMBERS)
         self.weight = weight
         self.announced: int | None = None  # the weight it gave itself
         self.share = float(weight)  # what counts of it now
@@ -74,8 +80,11 @@ class Backend:
 
     def has_room(self) -> bool:
         """Whether it can take another stanza now."""
-        blocked = self.congested or self.frozen or self.closing
-        return not blocked and not self.ledger.is_full()
+        return self.takes() and not self.ledger.is_full()
+
+    def takes(self) -> bool:
+        """Whether it may be written to at all now."""
+        return not (self.congested or self.frozen or self.closing)
 
     def available(self) -> bool:
         """Whether a new conversation can begin on it now."""

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from balancer.config import API_PREFIX, Config
+from balancer.config import API_PREFIX, AdminConfig
 from balancer.errors import BalancerError
 
 #: Seconds for an answer; the balancer is on this machine as a rule.
@@ -28,15 +28,14 @@ class Remote:
     """A running balancer.
 
     Args:
-        config: the configuration it runs with; where its API is, and the token.
+        admin: of the configuration it runs with; where its API is, and the token.
         url: the API's address, if it is not where the configuration says.
 
     Raises:
         RemoteError: the address is none.
     """
 
-    def __init__(self, config: Config, url: str | None = None) -> None:
-        admin = config.admin
+    def __init__(self, admin: AdminConfig, url: str | None = None) -> None:
         host = _HERE.get(admin.host, admin.host)
         host = f"[{host}]" if ":" in host else host
         token = admin.token.get_secret_value() if admin.token else None

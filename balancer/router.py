@@ -144,7 +144,9 @@ class Router:
         has room (DESIGN §3.6).
         """
         self._busy = self.crew.is_busy(self._busy)
-        if self._busy:
+        # What backends wait for comes from the server too: to read no further could be for ever.
+        asking = len(self.upward.asked) > 0
+        if self._busy and not asking:
             return True
         budget = self.delivery.budget
         if not budget.is_filling():
@@ -153,7 +155,7 @@ class Router:
             return True
         queued = self.delivery.queued
         moving = sum(queued(each) for each in self.pool if now - each.moved < MOVING)
-        return moving * 8 >= budget.used
+        return moving * 8 >= budget.used and not asking
 
     # From the server.
 

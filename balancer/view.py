@@ -27,7 +27,7 @@ class BackendView(BaseModel):
     """One backend, there or remembered; times in seconds, counts in stanzas."""
 
     name: str
-    connected: bool
+    connection: int | None  # another one after each reconnect; None: there is none
     address: str
     state: str
     since: float
@@ -231,7 +231,7 @@ def _backend(
     link = component.carrier.link(backend) if backend else None
     return BackendView(
         name=name,
-        connected=backend is not None,
+        connection=backend.number if backend else None,
         address=link.peer if link else "",
         state=router.state(name),
         since=now - _since(record, backend, now),

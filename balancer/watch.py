@@ -37,10 +37,11 @@ def top(
                 before = there
                 looks += 1
                 if looks == count:
-                    return
+                    break
                 time.sleep(interval)
         except KeyboardInterrupt:
             return
+    typer.echo()
 
 
 @app.command()

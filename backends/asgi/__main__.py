@@ -29,9 +29,7 @@ def load(text: str) -> Any:
         for name in (attribute or "app").split("."):
             found = getattr(found, name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise ValueError(f"there is no module {module!r}") from error
+        raise ValueError(f"{module!r} cannot be imported: {error}") from error
     except AttributeError as error:
         raise ValueError(str(error)) from error
     return found

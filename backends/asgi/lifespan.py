@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from backends.asgi.cycle import App, Event
 
 log = structlog.get_logger("asgi")
+
+#: Seconds to answer that it has started or ended, and then to return.
+TIMEOUT: Final = 60.0
+GRACE: Final = 5.0
 
 
 class LifespanError(RuntimeError):
@@ -47,7 +51,8 @@ class Lifespan:
         """
         await self._tell("shutdown")
         if self._task is not None:
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=GRACE)
+            self._task.cancel()
 
     async def _run(self) -> None:
         scope = {
@@ -66,9 +71,13 @@ class Lifespan:
             return
         await self._events.put({"type": f"lifespan.{what}"})
         answering = asyncio.create_task(self._answers.get())
-        await asyncio.wait({answering, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            {answering, self._task}, return_when=asyncio.FIRST_COMPLETED, timeout=TIMEOUT
+        )
         if not answering.done():
             answering.cancel()
+            if not self._task.done():
+                raise LifespanError(f"no answer to {what} in {TIMEOUT:g} s")
             return
         answer = answering.result()
         if answer["type"] == f"lifespan.{what}.failed":

@@ -31,6 +31,13 @@ _ANNOTATIONS: Final = frozenset(
     }
 )
 
+#: The attributes of a stanza (RFC 6120 §8.1) by their headers.  No others: anybody may add some of
+#: a namespace of his own, and who a stanza is from must not be his to say.
+_ATTRIBUTES: Final = {
+    **{name: name for name in ("from", "to", "id", "type")},
+    "{http://www.w3.org/XML/1998/namespace}lang": "lang",
+}
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -81,9 +88,10 @@ def request_of(stanza: RootStanza) -> Request:
 def stanza_headers(stanza: RootStanza) -> Headers:
     """The stanza's kind and its attributes."""
     headers = [(b"xmpp-stanza", stanza.name.encode())]
-    for name, value in stanza.xml.attrib.items():
-        local = name.rpartition("}")[2].lower()
-        headers.append((f"xmpp-stanza-{local}".encode(), value.encode()))
+    for name, header in _ATTRIBUTES.items():
+        value = stanza.xml.get(name)
+        if value is not None:
+            headers.append((f"xmpp-stanza-{header}".encode(), value.encode()))
     if redelivered(stanza):
         headers.append((b"xmpp-redelivered", b"true"))
     return headers

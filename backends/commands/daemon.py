@@ -24,6 +24,9 @@ log = structlog.get_logger("daemon")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Characters of a command and its arguments: to split more takes seconds.
+MAX_TEXT: Final = 10_000
+
 #: Files that are kept for one's next command, and callers they are kept for: many clients send a
 #: file in a message of its own.
 MAX_FILES: Final = 10
@@ -71,6 +74,7 @@ class Daemon(Backend):
         self._master = master
         self._end_with_master = end_with_master
         self._kept: dict[str, list[File]] = {}
+        self._asked_back: set[str] = set()
         self.message(self._message)
         self.presence(self._presence)
         self.iq(adhoc.COMMANDS)(self._adhoc)
@@ -112,6 +116,8 @@ class Daemon(Backend):
         text = message["body"].strip()
         if text in [file.url for file in files]:
             text = ""  # clients say it twice, for others that know no XEP-0066
+        if len(text) > MAX_TEXT:
+            return "error: that is too long for a command"
         if not text:
             return self._keep(caller, files) if files else None
         try:
@@ -178,10 +184,20 @@ class Daemon(Backend):
         if kind == "subscribe":
             # Each is to see the other (RFC 6121 §3.1).
             self._tell(presence, "subscribed")
-            self._tell(presence, "subscribe")
+            if self._asks_back(presence["from"].bare):
+                self._tell(presence, "subscribe")
         elif kind == "probe":
             self._tell(presence, None)
         await self.here.heard(presence)
+
+    def _asks_back(self, who: str) -> bool:
+        """Once: two who both ask back every time would never end."""
+        if who in self._asked_back:
+            return False
+        if len(self._asked_back) >= MAX_CALLERS:
+            self._asked_back.clear()
+        self._asked_back.add(who)
+        return True
 
     def _tell(self, presence: Presence, kind: str | None) -> None:
         answer = self.Presence(sto=presence["from"].bare, sfrom=presence["to"])

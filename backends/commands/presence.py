@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from slixmpp import JID
 from slixmpp.stanza import Presence
 
 #: Addresses whose presence is kept; anybody may send some.
-LIMIT = 100_000
+LIMIT: Final = 100_000
+#: Resources of one bare JID; a server allows some ten.
+RESOURCES: Final = 100
 
 
 class Here:
@@ -38,7 +41,7 @@ class Here:
         """Take note of presence that came in."""
         sender: JID = presence["from"]
         kind = presence.xml.get("type")
-        if kind is None and len(self._resources) < LIMIT:
+        if kind is None and self._has_room(sender.bare):
             self._resources[sender.bare].add(sender.resource)
         elif kind in ("unavailable", "unsubscribed"):
             there = self._resources.get(sender.bare, set())
@@ -51,6 +54,10 @@ class Here:
                 self._left(sender.bare)
         async with self._changed:
             self._changed.notify_all()
+
+    def _has_room(self, bare: str) -> bool:
+        there = self._resources.get(bare)
+        return len(self._resources) < LIMIT if there is None else len(there) < RESOURCES
 
     def missing(self, jids: Iterable[str | JID]) -> list[str]:
         """Which of them are not here."""

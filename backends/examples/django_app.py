@@ -2,8 +2,8 @@
 
 python -m backends.asgi backends.examples.django_app:app --jid svc.demo/book --secret demo
 
-A message to ``svc.demo/sign`` signs it and gets an answer; an iq of type get to ``svc.demo/book``
-reads it.
+It takes ``pip install django``.  A message to ``svc.demo/sign`` signs it and gets an answer; an iq
+of type get to ``svc.demo/book`` reads it.
 """
 
 from __future__ import annotations

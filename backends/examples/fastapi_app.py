@@ -42,4 +42,6 @@ async def show(number: int) -> str:
 @app.exception_handler(RequestValidationError)
 async def wrong(_: Request, error: Exception) -> Response:
     """FastAPI says 422, which XMPP's table has for something else: this is a bad request."""
-    return PlainTextResponse(str(error), 422, {"xmpp-error-condition": "bad-request"})
+    assert isinstance(error, RequestValidationError)
+    said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return PlainTextResponse(said, 422, {"xmpp-error-condition": "bad-request"})

@@ -11,7 +11,8 @@ KIT = Path(__file__).parents[2] / "backends"
 
 #: By floor; a package stands for its modules, which may import each other.
 LADDER = [
-    {"errors", "xml", "control", "jobs", "outbox", "reconnecting", "tracing", "acknowledging"},
+    {"xml", "control", "jobs", "outbox", "reconnecting", "tracing", "acknowledging"},
+    {"errors"},
     {"handlers", "answers"},
     {"dispatching", "connection"},
     {"backend"},

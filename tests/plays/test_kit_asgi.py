@@ -397,7 +397,7 @@ async def test_the_command(prosody: XmppServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["no.module:app", "--jid", "x", "--secret", "s"], "there is no module 'no.module'"),
+        (["no.module:app", "--jid", "x", "--secret", "s"], "'no.module' cannot be imported"),
         (["backends:nothing", "--jid", "x", "--secret", "s"], "has no attribute 'nothing'"),
         (["backends:Backend", "--jid", "x", "--secret", "s", "--weight", "0"], "1 to 256"),
         (["backends:Backend", "--jid", "x", "--secret-file", "/no"], "/no cannot be read"),

@@ -54,7 +54,7 @@ class Stage:
     async def state(self, name: str) -> str:
         _, output = await self.command("status", "--json")
         (component,) = json.loads(output)["components"]
-        there = [each for each in component["backends"] if each["connected"]]
+        there = [each for each in component["backends"] if each["connection"]]
         states = {each["name"]: each["state"] for each in there}
         return str(states.get(name, "gone"))
 
@@ -101,7 +101,7 @@ async def test_status_says_how_it_is(stage: Stage) -> None:
 
 async def test_drain_ready_maint_and_weight(stage: Stage) -> None:
     one, two = await stage.join("a/b"), await stage.join("two")
-    assert await stage.command("maint", "a/b") == (0, f"{JID}: a/b is in state maint\n")
+    assert await stage.command("maint", "a/b") == (0, f"{JID}: a/b is in state maint, weight 1\n")
     assert await stage.state("a/b") == "maint"
     code, output = await stage.command("ready", "a/b")
     assert (code, "maint" in output) == (0, False)
@@ -143,7 +143,7 @@ async def test_changes_need_the_token(stage: Stage) -> None:
         assert (await client.get(f"{path}/maint")).status_code == 405
         mine = {"Authorization": f"Bearer {TOKEN}"}
         done = await client.post(f"{path}/maint", headers=mine)
-        assert done.json() == {"component": JID, "backend": "a", "state": "maint"}
+        assert done.json() == {"component": JID, "backend": "a", "state": "maint", "weight": 1}
         for wrong in (f"{stage.api}/components/x/backends/a/maint", f"{path}x/maint"):
             assert (await client.post(wrong, headers=mine)).status_code == 404
         for what in ({"weight": 0}, {"weight": 257}, {}):

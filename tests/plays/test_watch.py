@@ -141,7 +141,7 @@ async def test_top_and_its_picture(
     assert code == 0
     assert "in/s" in output
 
-    with Remote(load(stage.file, environ={}, overrides={})) as remote:
+    with Remote(load(stage.file, environ={}, overrides={}).admin) as remote:
         before = await asyncio.to_thread(remote.status)
         await talk(300)
         await stage.command("maint", "three")
