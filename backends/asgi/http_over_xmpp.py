@@ -7,7 +7,6 @@ another way (``<chunkedBase64/>``, ``<sipub/>``, ``<ibb/>``, ``<jingle/>``) are 
 from __future__ import annotations
 
 import base64
-import binascii
 from http.client import responses
 from typing import Final
 from xml.etree import ElementTree
@@ -71,7 +70,7 @@ def _body(data: Element | None) -> bytes:
             case "base64":
                 try:
                     return base64.b64decode(child.text or "", validate=False)
-                except binascii.Error as error:
+                except ValueError as error:
                     raise StanzaError("bad-request", f"no base64: {error}") from error
             case name:
                 raise StanzaError("feature-not-implemented", f"<{name}/> is not taken here")
@@ -102,7 +101,7 @@ def _put(data: Element, response: Response) -> None:
     if response.is_xml:
         try:
             document = ElementTree.fromstring(response.body)
-        except ElementTree.ParseError:
+        except (ElementTree.ParseError, LookupError):
             document = None
         if document is not None:
             SubElement(data, f"{{{HTTP_NS}}}xml").append(document)

@@ -52,7 +52,7 @@ class Response(NamedTuple):
         charset = self.header("content-type").lower().partition("charset=")[2].strip(" \"'")
         try:
             return clean(self.body.decode(charset.partition(";")[0] or "utf-8", "replace"))
-        except LookupError:
+        except (LookupError, ValueError):
             return clean(self.body.decode("utf-8", "replace"))
 
 
@@ -106,7 +106,7 @@ def _refusal(stanza: RootStanza, response: Response) -> RootStanza:
         reply["error"]["redirect"] = clean(response.header("location"))
     if response.is_xml and len(response.body) <= MAX_BODY:
         # XEP-0072 §4: a SOAP fault goes beside the error.
-        with suppress(ElementTree.ParseError):
+        with suppress(ElementTree.ParseError, LookupError):
             reply.xml.insert(0, ElementTree.fromstring(response.body))
     return reply
 

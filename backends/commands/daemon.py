@@ -31,6 +31,8 @@ MAX_TEXT: Final = 10_000
 #: file in a message of its own.
 MAX_FILES: Final = 10
 MAX_CALLERS: Final = 1000
+#: Bytes of all of them.
+MAX_KEPT: Final = 32 << 20
 
 
 class Daemon(Backend):
@@ -144,12 +146,16 @@ class Daemon(Backend):
             del self._kept[caller.bare]
             raise StanzaError("resource-constraint", "too many files without a command")
         kept += files
+        while sum(each.size for files in self._kept.values() for each in files) > MAX_KEPT:
+            del self._kept[next(iter(self._kept))]  # whoever came first has waited long enough
         return f"{len(kept)} kept for your next command"
 
     # By ad-hoc command.
 
     async def _adhoc(self, iq: Iq) -> Element:
         request = iq.xml[0]
+        if iq["type"] != "set":  # XEP-0050 §2.4
+            raise StanzaError("bad-request", "a command is an iq of type set")
         sessionid = request.get("sessionid")
         try:
             command = self.commands.find(request.get("node", ""))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
-import urllib.request
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpx
 from slixmpp.stanza.rootstanza import RootStanza
 
 _OOB: Final = "{jabber:x:oob}"
@@ -46,6 +45,11 @@ class File:
         """The last part of its path, for a person."""
         return urlsplit(self.url).path.rpartition("/")[2]
 
+    @property
+    def size(self) -> int:
+        """The bytes of it that are here."""
+        return len(self.data or b"")
+
     async def read(self) -> bytes:
         """Its content, fetched if need be.
 
@@ -53,21 +57,31 @@ class File:
         machine ask for any URL it reaches.
 
         Raises:
-            OSError: it cannot be fetched.
+            OSError: it cannot be fetched, or not within a minute (`TimeoutError`).
             ValueError: it is not at an ``http`` or ``https`` URL, or is larger than 32 MiB.
         """
         if self.data is None:
             if urlsplit(self.url).scheme not in ("http", "https"):
                 raise ValueError(f"{self.url} is not fetched")
-            self.data = await asyncio.to_thread(self._fetch)
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    self.data = await self._fetch()
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise OSError(f"{self.url} cannot be fetched: {error}") from error
         return self.data
 
-    def _fetch(self) -> bytes:
-        with urllib.request.urlopen(self.url, timeout=TIMEOUT) as response:
-            data: bytes = response.read(MAX_SIZE + 1)
-        if len(data) > MAX_SIZE:
-            raise ValueError(f"{self.url} is too large")
-        return data
+    async def _fetch(self) -> bytes:
+        data = bytearray()
+        async with (
+            httpx.AsyncClient(follow_redirects=True, timeout=TIMEOUT) as http,
+            http.stream("GET", self.url) as response,
+        ):
+            response.raise_for_status()
+            async for piece in response.aiter_bytes():
+                data += piece
+                if len(data) > MAX_SIZE:
+                    raise ValueError(f"{self.url} is too large")
+        return bytes(data)
 
 
 def files_of(message: RootStanza) -> list[File]:
@@ -81,7 +95,7 @@ def files_of(message: RootStanza) -> list[File]:
         elif child.tag == _BOB:
             try:
                 data = base64.b64decode(child.text or "")
-            except binascii.Error:
+            except ValueError:
                 continue
             found.append(File(f"cid:{child.get('cid', '')}", data, child.get("type", "")))
     return found
