@@ -26,6 +26,7 @@ from balancer.elements import Element
 from balancer.health import Order
 from balancer.link import Link
 from balancer.pool import Backend, is_name
+from balancer.pressure import Pressure
 from balancer.router import Router
 from balancer.rules import picking, rules, weight
 from balancer.stanza import Stanza
@@ -77,8 +78,7 @@ class Component:
         self.carrier = Carrier(config.jid, self.router.counts, self._administer)
         self.taps: Listening | None = None  # it decides like `batch`, and shows it
         self._credentials: dict[Backend, str | None] = {}
-        self.upstream_paused = False  # reading from the server
-        self.backends_paused = False
+        self.pressure = Pressure(self.router, self.carrier)
         self._connecting: asyncio.Task[None] | None = None
         self._settled: asyncio.Event | None = None
 
@@ -196,7 +196,7 @@ class Component:
         link.owner = self
         self.carrier.add(backend, link)
         self._credentials[backend] = who.credential
-        if self.backends_paused:
+        if self.pressure.backends:
             link.pause()
         log.info("backend joined", component=self.config.jid, backend=name, peer=link.peer)
         self._do(self.router.join(backend, time.monotonic()))
@@ -237,7 +237,7 @@ class Component:
             if verdict and type(verdict[0]) is Refuse:
                 break
         self._do(decisions, read)
-        if self.upstream_paused:
+        if self.pressure.upstream:
             self._balance_pressure()
         self._look_whether_settled()
 
@@ -290,27 +290,21 @@ class Component:
 
     def server_changed(self, state: LinkState) -> None:
         if state is LinkState.UP:
-            self.server_room()
+            self.pressure.server_room()
             self._do(self.router.server_up(time.monotonic()))
             return
         self._do(self.router.server_down(time.monotonic()))
-        self.upstream_paused = False  # a new link begins unpaused
-        self.server_room()  # what they send now is held, within bounds
+        self.pressure.server_gone()
         if state is LinkState.STANDBY:
             # A backend that knows several addresses will find the balancer that is active.
             for _, link in self.carrier:
                 link.fail("remote-connection-failed", self._on_standby())  # and so it leaves
 
     def server_full(self) -> None:
-        self.backends_paused = True
-        self.router.counts.pauses["backend"] += 1
-        for _, link in self.carrier:
-            link.pause()
+        self.pressure.server_full()
 
     def server_room(self) -> None:
-        self.backends_paused = False
-        for _, link in self.carrier:
-            link.resume()
+        self.pressure.server_room()
 
     @property
     def _decider(self) -> Decider:
@@ -335,23 +329,7 @@ class Component:
         self.carrier.carry_out(decisions, read)
 
     def _balance_pressure(self) -> None:
-        """Read from the server unless nobody could take it (DESIGN §3.6).
-
-        What is held expires within ``queue_timeout``, so a pause is short enough for Prosody,
-        which drops a component that leaves it unwritable for 180 s.
-        """
-        link = self.connector.link
-        if link is None:
-            self.upstream_paused = False
-            return
-        crowded = self.router.crowded(time.monotonic())
-        if crowded and not self.upstream_paused:
-            self.carrier.flush()
-            self.router.counts.pauses["upstream"] += 1
-            link.pause()
-        elif self.upstream_paused and not crowded:
-            link.resume()
-        self.upstream_paused = crowded
+        self.pressure.balance(self.connector.link, time.monotonic())
 
 
 def _report(task: asyncio.Task[None]) -> None:

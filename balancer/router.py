@@ -144,9 +144,10 @@ class Router:
         has room (DESIGN §3.6).
         """
         self._busy = self.crew.is_busy(self._busy)
-        # What backends wait for comes from the server too: to read no further could be for ever.
-        asking = len(self.upward.asked) > 0
-        if self._busy and not asking:
+        # What backends wait for comes from the server too: while they ask, it is read until the
+        # queue is nearly full, or both could wait for ever.
+        patient = len(self.upward.asked) > 0 and not self.delivery.budget.is_nearly_full()
+        if self._busy and not patient:
             return True
         budget = self.delivery.budget
         if not budget.is_filling():
@@ -155,7 +156,7 @@ class Router:
             return True
         queued = self.delivery.queued
         moving = sum(queued(each) for each in self.pool if now - each.moved < MOVING)
-        return moving * 8 >= budget.used and not asking
+        return moving * 8 >= budget.used and not patient
 
     # From the server.
 

@@ -483,6 +483,25 @@ def test_busy_as_a_whole() -> None:
     assert not made.crowded(0)
 
 
+def test_the_server_is_read_on_while_backends_wait_for_it() -> None:
+    made = router("a", max_unacked=8, queue_size=100, affinity="sender")
+    a = backend(made, "a")
+    for number in range(8):
+        made.from_server(message(id=str(number)), 0)
+    assert made.crowded(0)
+    asked = tag("iq", "get", "q", SVC, ANN)
+    made.from_backend(a, asked, 0)
+    assert not made.crowded(0), "the answer is yet to be read"
+    # It goes past the window, which may be full of what waits for it.
+    (answer,) = made.from_server(tag("iq", "result", f"{a.tag}/q", ANN, SVC), 0)
+    assert isinstance(answer, Forward)
+    assert answer.backend is a
+    made.from_backend(a, asked, 0)
+    while not made.delivery.budget.is_nearly_full():
+        made.delivery.budget.used += 1
+    assert made.crowded(0), "within bounds"
+
+
 def test_of_many_not_every_look_counts() -> None:
     made = router(*map(str, range(70)), max_unacked=1)
     for each in made.pool:

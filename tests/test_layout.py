@@ -29,7 +29,7 @@ LADDER: list[dict[str, frozenset[str]]] = [
         "service": frozenset(
             {
                 *("component", "service", "configfile", "acknowledging", "carrier", "rules"),
-                *("deciding", "tree", "tap"),
+                *("deciding", "pressure", "tree", "tap"),
             }
         )
     },

@@ -157,7 +157,7 @@ def _pressure(components: Sequence[Component]) -> Iterator[Metric]:
     paused = gauge("backpressure_paused", "Whether a side is not read now.", "component", "side")
     for component in components:
         jid, counts = component.config.jid, component.router.counts
-        now = (component.upstream_paused, component.backends_paused)
+        now = (component.pressure.upstream, component.pressure.backends)
         for side, is_paused in zip(_SIDES, now, strict=True):
             observe(forward, [jid, side], counts.forwarding[side])
             pauses.add_metric([jid, side], counts.pauses[side])
