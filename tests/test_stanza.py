@@ -213,3 +213,11 @@ def test_is_address(jid: str, good: bool) -> None:
 )
 def test_with_last_child(before: bytes, after: bytes) -> None:
     assert with_last_child(before, b"<x/>") == after
+
+
+@pytest.mark.parametrize("value", ["'" * 100, '"' * 100, "'" * 60 + '"' * 40, "a'b\"c" * 20])
+def test_quotes_are_those_of_which_there_are_fewer(value: str) -> None:
+    """A value came between quotes of one kind, so those within were escaped if they were these."""
+    came = min(value.count("'"), value.count('"')) * 5 + len(value) + 2
+    assert len(quoted(value)) <= came + 1
+    assert ElementTree.fromstring(f"<x y={quoted(value)}/>").get("y") == value

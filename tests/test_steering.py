@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from balancer.decisions import Administer, Answer, Forward
+from balancer.decisions import Administer, Answer, Drop, Forward
 from balancer.pool import Backend
 from balancer.stanza import CONTROL_NS, bare
+from balancer.upward import MAX_ANSWER
+from tests.stage import JID, configured
 from tests.test_router import ANN, SVC, backend, message, owner, read, request, router, tag, tick
 
 OPS = "ops@example.org"
@@ -140,3 +142,23 @@ def test_waiting_for_anybody_is_waiting_too() -> None:
     tick(made, 1)
     made.join(Backend("a"), 2)
     assert made.counts.queue_wait.sum == pytest.approx(2)
+
+
+def test_an_answer_that_would_be_too_large_is_not_written() -> None:
+    made = router()
+    made.from_server(message(id="x" * MAX_ANSWER), 0)
+    (dropped,) = tick(made, 100)
+    assert isinstance(dropped, Drop)
+    assert made.counts.orphaned == {"unanswerable": 1}
+    assert not made.missing()
+
+
+def test_a_command_that_fails_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = configured(1, admins=[OPS])
+    component = service.components[JID]
+    monkeypatch.setattr(component, "_administrator", lambda component, stanza: 1 / 0)
+    component.router.server_up(0)
+    asked = read(tag("iq", "set", "1", OPS, JID, child=STATUS).data)
+    component.carrier.carry_out(component.router.from_server(asked, 0))
+    assert component.router.counts.answered == {"admin": 1}
+    assert not component.router.missing()
